@@ -1,0 +1,119 @@
+"""A Dask cluster of our own on this machine, kept by a process that is nothing else.
+
+`distributed.LocalCluster` in the user's process has its nannies start the workers with
+multiprocessing, which imports the user's `__main__` anew in each of them, at the start and again
+whenever a nanny replaces a dead worker. A script without a guard then starts a cluster from within
+a cluster. So scheduler and nannies live in a process of their own, whose `__main__` holds nothing.
+It boots while this process imports Dask, it never competes with the user's code for this process's
+interpreter lock, and it ends itself and its workers when this process is gone, however it ended.
+"""
+
+import multiprocessing.spawn
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fanfold.values.errors import InfrastructureError
+
+START_TIMEOUT_S = 60.0
+"""A loaded laptop takes 5 s."""
+END_TIMEOUT_S = 5.0
+"""The keeper needs 0.1 s: it kills, and waits for no user code."""
+
+_KEEPER = (
+    # The path comes first, for without it neither Fanfold nor Dask may be found.
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from fanfold_dask.keeper import keep; keep(sys.stdin.buffer)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCluster:
+    """A cluster whose keeper is our child process; ends when our end of its input closes."""
+
+    keeper: subprocess.Popen[bytes]
+    folder: Path
+    """Private and on a local disk; the workers' scratch space, and the marks of started chunks."""
+
+    @property
+    def marks(self) -> Path:
+        """Where a worker notes which chunks it started; survives the worker."""
+        return self.folder / "marks"
+
+    def address(self) -> str:
+        """Wait until the workers are there and return the scheduler's address.
+
+        Raises:
+            InfrastructureError: The cluster didn't start; it is gone.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        ready = self.folder / "address"
+        while not ready.exists():
+            try:
+                # Waits for the process's end, so that a failed start is known at once.
+                self.keeper.wait(timeout=0.005)
+            except subprocess.TimeoutExpired:
+                if time.monotonic() < deadline:
+                    continue
+            failure = self._failure()
+            self.end()
+            raise InfrastructureError(f"The local Dask cluster didn't start: {failure}")
+        return ready.read_text()
+
+    def end(self) -> None:
+        """Kill the workers and the scheduler and wait until they are gone; idempotent."""
+        if self.keeper.stdin is not None:
+            self.keeper.stdin.close()
+        try:
+            self.keeper.wait(timeout=END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            # The workers watch a pipe from their nanny and end themselves at once.
+            self.keeper.kill()
+            self.keeper.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _failure(self) -> str:
+        failure = self.folder / "failure"
+        if failure.exists():
+            return failure.read_text()
+        if self.keeper.poll() is None:
+            return f"not ready after {START_TIMEOUT_S:.0f} s"
+        return f"its process ended with status {self.keeper.returncode}"
+
+
+def start(cluster_kwargs: Mapping[str, Any]) -> OwnCluster:
+    """Start a cluster's process and return at once, without importing Dask here.
+
+    Raises:
+        InfrastructureError: The process can't be started.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="fanfold-dask-"))
+    (folder / "marks").mkdir()
+    path = [entry or os.getcwd() for entry in sys.path]
+    # What the user set with dask.config.set counts for the cluster; read only if Dask is imported.
+    config = getattr(sys.modules.get("dask.config"), "global_config", None)
+    try:
+        order = pickle.dumps(path) + pickle.dumps((str(folder), dict(cluster_kwargs), config))
+        keeper = subprocess.Popen(
+            [os.fsdecode(multiprocessing.spawn.get_executable()), "-c", _KEEPER],
+            stdin=subprocess.PIPE,
+            # What tasks print shows at once and isn't lost when the workers are killed.
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            # Ctrl-C in a terminal is for the driver alone, who then decides.
+            start_new_session=True,
+        )
+        assert keeper.stdin is not None
+        keeper.stdin.write(order)
+        keeper.stdin.flush()
+    except (OSError, pickle.PicklingError, TypeError, AttributeError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise InfrastructureError(f"The local Dask cluster didn't start: {error}") from error
+    return OwnCluster(keeper, folder)

@@ -1,0 +1,57 @@
+"""Dask's event topics, joined and left without traces."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from distributed import Scheduler
+
+from fanfold_dask.native import NativeClient
+
+Handler = Callable[[tuple[float, Any]], Any]
+"""Called on the client's event loop with the scheduler's time and the message."""
+
+_IN_FLIGHT_S = 1.0
+"""How long events may still arrive after leaving; they take 2 to 10 ms."""
+
+
+def join(client: NativeClient, topic: str, handler: Handler) -> Handler | None:
+    """Hear a topic and return the handler that heard it before; a client has one per topic."""
+    before: Handler | None = client._event_handlers.get(topic)
+    client.subscribe_topic(topic, handler)
+    return None if before is _ignore else before
+
+
+def leave(client: NativeClient, topic: str, before: Handler | None = None) -> None:
+    """Undo `join`. Does nothing for a client that is closed or has lost its scheduler."""
+    if before is not None:
+        client.subscribe_topic(topic, before)
+        return
+    # A client that goes while it is subscribed makes the scheduler log an error.
+    if client.status == "running":
+        client.unsubscribe_topic(topic)
+    # Dask keeps the handler for ever, and logs an error for an event without one.
+    handlers = client._event_handlers
+    handlers[topic] = _ignore
+    client.loop.add_callback(client.loop.call_later, _IN_FLIGHT_S, _clear, handlers, topic)
+
+
+async def forget(topic: str, client: str, dask_scheduler: Scheduler) -> None:
+    """Drop what the scheduler keeps of a topic; run on the scheduler."""
+    known = dask_scheduler._broker._topics  # pyright: ignore[reportPrivateUsage]
+    deadline = time.monotonic() + _IN_FLIGHT_S
+    # The leave goes another way than this call, and would make the topic anew.
+    while client in known[topic].subscribers and time.monotonic() < deadline:
+        await asyncio.sleep(0.002)
+    known.pop(topic, None)
+
+
+def _clear(handlers: dict[str, Handler], topic: str) -> None:
+    # Unless the topic was joined again meanwhile.
+    if handlers.get(topic) is _ignore:
+        del handlers[topic]
+
+
+def _ignore(_event: tuple[float, Any]) -> None:
+    return None

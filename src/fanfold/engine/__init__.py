@@ -1,0 +1,1 @@
+"""What turns calls into chunks, and reports into states and values."""

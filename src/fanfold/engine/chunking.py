@@ -1,0 +1,164 @@
+"""How a map is cut: slots and measured seconds in, sizes and budgets out. Pure.
+
+Chunks limit themselves: each is a generous range with a time budget, stops between elements once the
+budget is spent, and the rest is handed out anew. So no guess can be far wrong, the tail is balanced,
+and the cluster sees a few hundred chunks whatever the map's length.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from fanfold.values.resources import Slots
+
+BUDGET_S = 0.3
+"""Long enough to hide a cluster's 2 to 5 ms per chunk, short enough for a prompt tail and cancel."""
+SHORTEST_S = 0.01
+"""A chunk isn't cut below this much measured work: about twice what carrying it costs."""
+CHUNKS_PER_SECOND = 200.0
+"""What a Dask scheduler carries easily; the budget grows with the slots to stay below."""
+PER_SLOT = 4
+"""Chunks in flight per slot: enough that a slot never waits for the driver."""
+FEWEST_IN_FLIGHT = 8
+"""Or an autoscaler that starts from nothing would see no demand."""
+FIRST_CHUNK = 16
+"""With nothing measured yet, a short map isn't cut finer than this unless slots would stay empty."""
+INPUT_BYTES = 1 << 20
+"""Most inputs that travel inside a chunk; Dask's scheduler keeps them while the chunk lives."""
+PIECES = 32
+"""A chunk whose worker was lost is cut into this many, to find the element that kills."""
+
+Span = tuple[int, int]
+"""Neighbouring elements: first, and one past the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Elements that may travel together."""
+
+    spans: tuple[Span, ...]
+    suspect: bool = False
+    """They were in a chunk whose worker was lost: they travel by themselves."""
+
+    def __len__(self) -> int:
+        return sum(stop - start for start, stop in self.spans)
+
+    def split(self, size: int) -> tuple["Batch", "Batch | None"]:
+        """Return the first `size` elements and the rest, None if there is none."""
+        taken: list[Span] = []
+        for at, (start, stop) in enumerate(self.spans):
+            room = min(size, stop - start)
+            size -= room
+            if room:
+                taken.append((start, start + room))
+            if not size:
+                left = ((start + room, stop), *self.spans[at + 1 :])
+                rest = tuple(span for span in left if span[0] < span[1])
+                tail = Batch(spans=rest, suspect=self.suspect) if rest else None
+                return Batch(spans=tuple(taken), suspect=self.suspect), tail
+        return self, None
+
+    def indices(self) -> Iterator[int]:
+        """Yield the elements in the batch's order."""
+        for start, stop in self.spans:
+            yield from range(start, stop)
+
+
+@dataclass(slots=True, kw_only=True)
+class Pace:
+    """What the elements of a map were seen to take."""
+
+    seconds: float = 0.0
+    """Per element; 0 while nothing is known."""
+    bytes_in: float = 0.0
+    """Pickled inputs per element; 0 while nothing is known."""
+
+    def learn(self, count: int, seconds: float) -> None:
+        """Take in a report: half of what is known, half of what is new."""
+        if count:
+            seen = max(seconds / count, 1e-9)
+            self.seconds = (self.seconds + seen) / 2 if self.seconds else seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a user fixed about the cut of a map; None leaves it to the planner."""
+
+    chunk_size: int | None = None
+    """Most elements per chunk; it then runs all of them, whatever they take."""
+    max_in_flight: int | None = None
+    """Most elements handed out and not finished."""
+
+
+def budget_s(slots: Slots) -> float:
+    """Return how long a chunk may go on before it stops between elements."""
+    return max(BUDGET_S, max(slots.most, 1) / CHUNKS_PER_SECOND)
+
+
+def wanted_in_flight(slots: Slots) -> int:
+    """Return how many chunks should be handed out at a time."""
+    return max(FEWEST_IN_FLIGHT, PER_SLOT * slots.most)
+
+
+def size(left: int, slots: Slots, pace: Pace) -> int:
+    """Return how many elements the next chunk gets, at least 1.
+
+    Args:
+        left: Elements of the map that aren't final, those in flight included.
+        slots: What the session can run.
+        pace: What is known of the elements.
+    """
+    most = max(slots.most, 1)
+    if pace.seconds:
+        even = left / (2 * most)
+        fitting = budget_s(slots) / pace.seconds
+        best = max(min(even, fitting), SHORTEST_S / pace.seconds)
+    else:
+        pieces = min(wanted_in_flight(slots), max(most, -(-left // FIRST_CHUNK)))
+        best = left / pieces
+    if pace.bytes_in:
+        best = min(best, INPUT_BYTES / pace.bytes_in)
+    return max(1, min(left, -int(-best // 1)))
+
+
+def merge(batches: Iterable[Batch]) -> Batch:
+    """Return one batch of all elements, sorted, neighbours joined."""
+    spans: list[Span] = []
+    for span in sorted(span for batch in batches for span in batch.spans):
+        if spans and spans[-1][1] == span[0]:
+            spans[-1] = (spans[-1][0], span[1])
+        else:
+            spans.append(span)
+    return Batch(spans=tuple(spans))
+
+
+def take(todo: deque[Batch], count: int) -> Batch:
+    """Take up to `count` elements off the front of the queue.
+
+    A suspect batch travels by itself. Short batches of others are joined until the count is full.
+    """
+    batch = todo.popleft()
+    if batch.suspect:
+        return batch
+    parts: list[Batch] = []
+    while True:
+        head, tail = batch.split(count)
+        parts.append(head)
+        count -= len(head)
+        if tail is not None:
+            todo.appendleft(tail)
+        if not count or not todo or todo[0].suspect:
+            break
+        batch = todo.popleft()
+    return parts[0] if len(parts) == 1 else merge(parts)
+
+
+def cut(batch: Batch) -> list[Batch]:
+    """Cut what a lost worker held into at most `PIECES` suspect batches, single elements at last."""
+    size_of_piece = -(-len(batch) // PIECES)
+    pieces: list[Batch] = []
+    rest: Batch | None = Batch(spans=batch.spans, suspect=True)
+    while rest is not None:
+        head, rest = rest.split(size_of_piece)
+        pieces.append(head)
+    return pieces

@@ -1,0 +1,154 @@
+"""Direct calls: a run of one element, driven by the calling thread or loop instead of the dispatcher."""
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fanfold.engine.committing import write_index
+from fanfold.engine.drive import drive, drive_async
+from fanfold.engine.run import Call, Commit, Event, Publish, Remake, Run, Submit, Wait, story
+from fanfold.engine.telling import retell
+from fanfold.engine.work import Work
+from fanfold.ports.runner import Chunk, Ref, Values
+from fanfold.values.errors import SessionClosed
+from fanfold.values.messages import Report
+from fanfold.values.resources import Slots, Traits
+
+logger = logging.getLogger("fanfold.engine")
+
+
+class _Here:
+    """The calling thread as a session and a site: nothing travels, nothing is open."""
+
+    traits = Traits()
+    worker = f"here/{os.getpid()}"
+
+    def slots(self) -> Slots:
+        return Slots(now=1, most=1)
+
+    def share(self, key: str, payload: bytes) -> Ref:
+        return payload
+
+    def submit(
+        self,
+        chunk: Chunk,
+        needs: Sequence[Ref] = (),
+        shared: Sequence[Ref] = (),
+        *,
+        done: Callable[[Report], None],
+    ) -> Ref:
+        raise SessionClosed("The calling thread takes no chunks from others.")
+
+    def fetch(self, refs: Sequence[Ref], timeout_s: float | None = None) -> Sequence[Values]:
+        return [ref.values for ref in refs]
+
+    def cancel(self, refs: Sequence[Ref]) -> None:
+        """There is never anything pending."""
+
+    def close(self) -> None:
+        """There is nothing open."""
+
+    def say(self, message: bytes) -> None:
+        retell("", message)
+
+    def stopping(self) -> bool:
+        return False
+
+
+HERE = _Here()
+
+
+class _Held:
+    """The ref of a direct call."""
+
+    __slots__ = ("values",)
+
+    values: Values
+
+
+class _Caller:
+    """Carries out the effects of one run in the calling thread or loop."""
+
+    def __init__(self, run: Run, sleep: Callable[[float], Any]) -> None:
+        self._run = run
+        self._sleep = sleep
+        self._heard: deque[dict[str, Any]] = deque([{}])
+        self._due: float | None = None
+
+    def perform(self, effect: Any) -> Any:
+        return self._PERFORMERS[type(effect)](self, effect)
+
+    def _submit(self, effect: Submit) -> Any:
+        held = _Held()
+        if self._run.call.spec.is_async:
+            return self._submit_async(effect.work, held)
+        report, held.values = effect.work.run((), (), HERE)
+        self._heard.append({"report": report})
+        return held
+
+    async def _submit_async(self, work: Work, held: _Held) -> Ref:
+        report, held.values = await work.run_async(HERE)
+        self._heard.append({"report": report})
+        return held
+
+    def _wait(self, effect: Wait) -> Any:
+        if self._heard:
+            return self._event()
+        assert effect.until is not None
+        return self._later(effect.until - time.monotonic())
+
+    def _later(self, seconds: float) -> Any:
+        pause = self._sleep(max(0.0, seconds))
+        return self._event() if pause is None else self._event_after(pause)
+
+    async def _event_after(self, pause: Any) -> Event:
+        await pause
+        return self._event()
+
+    def _event(self) -> Event:
+        what = self._heard.popleft() if self._heard else {}
+        return Event(now=time.monotonic(), slots=HERE.slots(), **what)
+
+    def _commit(self, effect: Commit) -> None:
+        try:
+            write_index(self._run, effect)
+        except Exception as error:  # the run has its value; only later runs miss it
+            self._run.warnings.append(f"The result of {self._run.name} isn't kept: {error}")
+        self._heard.append({"committed": effect.number})
+
+    def _nothing(self, effect: Publish | Remake) -> None:
+        """Nobody depends on a direct call."""
+
+    _PERFORMERS: dict[type, Any] = {
+        Submit: _submit,
+        Wait: _wait,
+        Commit: _commit,
+        Publish: _nothing,
+        Remake: _nothing,
+    }
+
+
+def call_here(call: Call) -> Run:
+    """Run one element to its end in this thread and return its run."""
+    run = Run(call, HERE)
+    drive(story(run), _Caller(run, time.sleep).perform)
+    return _over(run)
+
+
+async def call_here_async(call: Call) -> Run:
+    """Run one async element to its end in this loop and return its run."""
+    run = Run(call, HERE)
+    await drive_async(story(run), _Caller(run, asyncio.sleep).perform)
+    return _over(run)
+
+
+def _over(run: Run) -> Run:
+    for warning in run.warnings:
+        logger.warning("%s", warning)
+    run.release()
+    run.finished = True
+    return run

@@ -1,0 +1,196 @@
+"""The dispatcher: one thread that owns all runs of a process and a heap of timers."""
+
+import heapq
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from queue import Empty, SimpleQueue
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from fanfold.engine.committing import write_index
+from fanfold.engine.drive import Story
+from fanfold.engine.run import Commit, Event, Publish, Remake, Run, Submit, Wait, story
+from fanfold.ports.runner import Ref, Session
+from fanfold.values.errors import InfrastructureError
+from fanfold.values.messages import Report
+
+logger = logging.getLogger("fanfold.engine")
+
+What = dict[str, Any]
+"""The fields of an Event that say what happened."""
+
+
+@dataclass(slots=True)
+class _Desk:
+    """What the dispatcher holds of a run that isn't over."""
+
+    session: Session
+    story: Story | None = None
+    due: float | None = None
+
+
+class Dispatcher:
+    """Carries out what the stories of runs ask for; its methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._inbox: SimpleQueue[tuple[Run, What]] = SimpleQueue()
+        self._desks: WeakKeyDictionary[Run, _Desk] = WeakKeyDictionary()
+        self._active: set[Run] = set()
+        self._timers: list[tuple[float, int, Run]] = []
+        self._order = count()
+        self._news: deque[tuple[Run, What]] = deque()
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="fanfold-commit")
+        self._thread = threading.Thread(target=self._loop, name="fanfold-dispatch", daemon=True)
+        self._thread.start()
+
+    def start(self, run: Run) -> None:
+        """Begin to drive a run on its session."""
+        self._inbox.put((run, {"begin": True}))
+
+    def cancel(self, run: Run) -> None:
+        """Let nothing of the run start any more."""
+        self._inbox.put((run, {"cancel": True}))
+
+    def lost(self, run: Run, refs: Iterable[Ref]) -> None:
+        """Say that values are gone; the run makes them again."""
+        self._inbox.put((run, {"lost": list(refs)}))
+
+    def _loop(self) -> None:
+        while True:
+            self._news.append(self._next())
+            while self._news:
+                run, what = self._news.popleft()
+                try:
+                    self._step(run, what)
+                except Exception as error:  # a bug of ours: told, and nobody waits for ever
+                    logger.exception("%s can't go on", run.name)
+                    self._break(run, error)
+            del run
+
+    def _next(self) -> tuple[Run, What]:
+        while True:
+            wait = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+            try:
+                return self._inbox.get(timeout=wait)
+            except Empty:
+                due, _, run = heapq.heappop(self._timers)
+                desk = self._desks.get(run)
+                if desk is not None and desk.due == due:
+                    return run, {}
+
+    def _step(self, run: Run, what: What) -> None:
+        desk = self._desk(run, what)
+        if desk is None or desk.story is None:
+            return
+        if what.get("cancel"):
+            desk.session.cancel(run.refs_in_flight())
+        what = {key: value for key, value in what.items() if key != "begin"}
+        answer: Any = Event(now=time.monotonic(), slots=desk.session.slots(), **what)
+        try:
+            while True:
+                with run.changed:
+                    effect = desk.story.send(answer)
+                if isinstance(effect, Wait):
+                    self._wait(run, desk, effect.until)
+                    break
+                answer = _PERFORMERS[type(effect)](self, run, desk, effect)
+        except StopIteration:
+            self._finish(run, desk)
+        if "lost" in what:
+            self._notify(run)
+        for warning in run.warnings:
+            logger.warning("%s", warning)
+        run.warnings.clear()
+
+    def _desk(self, run: Run, what: What) -> _Desk | None:
+        """Return the run's desk; opened at the start, and again when values were lost."""
+        desk = self._desks.get(run)
+        if "begin" in what or ("lost" in what and (desk is None or desk.story is None)):
+            desk = self._desks[run] = _Desk(session=run.session, story=story(run))
+            assert desk.story is not None
+            next(desk.story)
+            self._active.add(run)
+            run.finished = False
+            for upstream in run.upstream:
+                upstream.dependents.append(run)
+        return desk
+
+    def _wait(self, run: Run, desk: _Desk, until: float | None) -> None:
+        if until != desk.due:
+            desk.due = until
+            if until is not None:
+                heapq.heappush(self._timers, (until, next(self._order), run))
+
+    def _submit(self, run: Run, desk: _Desk, effect: Submit) -> Ref:
+        def done(report: Report) -> None:
+            self._inbox.put((run, {"report": report}))
+
+        try:
+            shared = [desk.session.share(run.id, run.payload)] if run.shares else []
+            return desk.session.submit(effect.work, effect.needs, shared, done=done)
+        except InfrastructureError as error:
+            done(Report(chunk=effect.work.id, error=error, started=False))
+            return None
+
+    def _publish(self, run: Run, desk: _Desk, effect: Publish) -> None:
+        self._notify(run)
+        for dependent in run.dependents:
+            self._news.append((dependent, {"arrived": (run, effect.spans)}))
+
+    def _notify(self, run: Run) -> None:
+        with run.changed:
+            run.changed.notify_all()
+
+    def _commit(self, run: Run, desk: _Desk, effect: Commit) -> None:
+        def write() -> None:
+            try:
+                write_index(run, effect)
+            except Exception as error:  # the run has its values; only later runs miss them
+                run.warnings.append(f"Results of {run.name} aren't kept: {error}")
+            self._inbox.put((run, {"committed": effect.number}))
+
+        self._committer.submit(write)
+
+    def _remake(self, run: Run, desk: _Desk, effect: Remake) -> None:
+        for upstream in run.upstream:
+            self._news.append((upstream, {"lost": effect.refs}))
+
+    def _finish(self, run: Run, desk: _Desk) -> None:
+        desk.story = None
+        self._active.discard(run)
+        for upstream in run.upstream:
+            if run in upstream.dependents:
+                upstream.dependents.remove(run)
+        with run.changed:
+            run.release()
+            run.finished = True
+            run.changed.notify_all()
+
+    def _break(self, run: Run, error: Exception) -> None:
+        with run.changed:
+            run.give_up(f"Fanfold failed: {type(error).__name__}: {error}")
+        desk = self._desks.get(run)
+        if desk is not None:
+            self._publish(run, desk, Publish(spans=[(0, run.count)]))
+            self._finish(run, desk)
+
+
+_PERFORMERS: dict[type, Callable[[Dispatcher, Run, _Desk, Any], Any]] = {
+    Submit: Dispatcher._submit,
+    Publish: Dispatcher._publish,
+    Commit: Dispatcher._commit,
+    Remake: Dispatcher._remake,
+}
+
+
+@cache
+def dispatcher() -> Dispatcher:
+    """Return the process's dispatcher, started on first use."""
+    return Dispatcher()

@@ -1,0 +1,80 @@
+"""Exceptions on their way home: readable everywhere, the user's frame first."""
+
+import pickle
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+import cloudpickle
+
+from fanfold.values.errors import RemoteError
+from fanfold.values.messages import Failure
+
+_OUR_FOLDER = str(Path(__file__).parents[1])
+
+
+def capture(error: BaseException, *, travels: bool) -> Failure:
+    """Turn an exception into a value.
+
+    Args:
+        error: What user code raised.
+        travels: Whether it goes to another process; then it is pickled, and read back once to see
+            that it survives.
+    """
+    error.__traceback__ = users_frames(error.__traceback__)
+    return Failure(
+        kind=_qualified(type(error)),
+        message=str(error),
+        traceback="".join(traceback.format_exception(error)),
+        error=_pickled(error) if travels else None,
+        live=None if travels else error,
+    )
+
+
+def restore(failure: Failure) -> BaseException:
+    """Return the exception to raise at the driver; a remote one carries its traceback as a note."""
+    if failure.live is not None:
+        return failure.live
+    error: BaseException
+    try:
+        error = pickle.loads(failure.error) if failure.error else _stand_in(failure)
+    except Exception:  # told as a stand-in: the type exists only on the worker
+        error = _stand_in(failure)
+    error.add_note(f"On the worker:\n{failure.traceback.rstrip()}")
+    return error
+
+
+def users_frames(frames: TracebackType | None) -> TracebackType | None:
+    """Return the traceback without Fanfold's own frames, unless nothing would be left."""
+    kept = [tb for tb in _walk(frames) if not tb.tb_frame.f_code.co_filename.startswith(_OUR_FOLDER)]
+    if not kept:
+        return frames
+    following: TracebackType | None = None
+    for tb in reversed(kept):
+        following = TracebackType(following, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
+    return following
+
+
+def _walk(frames: TracebackType | None) -> list[TracebackType]:
+    found: list[TracebackType] = []
+    while frames is not None:
+        found.append(frames)
+        frames = frames.tb_next
+    return found
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    try:
+        payload = cloudpickle.dumps(error, protocol=5)
+        pickle.loads(payload)
+    except Exception:  # nothing is lost: kind, message and traceback travel as text
+        return None
+    return payload
+
+
+def _stand_in(failure: Failure) -> RemoteError:
+    return RemoteError(f"{failure.kind}: {failure.message}")
+
+
+def _qualified(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,59 @@
+"""Finds adapters by name, through entry points, and says what to install for those that are missing."""
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from fanfold.engine.settings import DEFAULT_RUNNER
+from fanfold.ports.results import ResultStore
+from fanfold.ports.runner import TaskRunner
+from fanfold.values.errors import UnknownRunner, UsageError
+
+RUNNERS = "fanfold.runners"
+RESULTS = "fanfold.results"
+
+_OURS = {
+    (RUNNERS, "inline"): "fanfold.adapters.runners.inline:InlineTaskRunner",
+    (RUNNERS, "threads"): "fanfold.adapters.runners.threads:ThreadPoolTaskRunner",
+    (RUNNERS, "processes"): "fanfold.adapters.runners.processes:ProcessTaskRunner",
+    (RESULTS, "fsspec"): "fanfold.adapters.results.fsspec_store:FsspecStore",
+}
+"""The same as in pyproject.toml: reading the entry points of all packages takes some 10 ms."""
+_EXTRAS = {"dask": "fanfold[dask]", "ray": "fanfold[ray]"}
+
+
+def runner(choice: TaskRunner | str | None) -> TaskRunner:
+    """Return the runner that was chosen by name or given as an object.
+
+    Raises:
+        UnknownRunner: Nothing of that name is installed; says what is.
+        UsageError: It is neither a name nor a runner.
+    """
+    if choice is None or isinstance(choice, str):
+        return _load(RUNNERS, choice or DEFAULT_RUNNER)()
+    if isinstance(choice, type) or not hasattr(choice, "open"):
+        raise UsageError(
+            f"task_runner={choice!r} is no task runner. Give a name such as 'threads', or an "
+            "instance such as DaskTaskRunner()."
+        )
+    return choice
+
+
+def result_store(url: str) -> ResultStore:
+    """Return the store at a folder or URL."""
+    return _load(RESULTS, "fsspec")(url)
+
+
+@cache
+def _load(group: str, name: str) -> Any:
+    target = _OURS.get((group, name))
+    if target is not None:
+        module, _, attribute = target.partition(":")
+        return getattr(import_module(module), attribute)
+    found = {entry.name: entry for entry in entry_points(group=group)}
+    if name in found:
+        return found[name].load()
+    known = sorted({*found, *(ours for kind, ours in _OURS if kind == group)})
+    install = f" Install it with: pip install '{_EXTRAS[name]}'." if name in _EXTRAS else ""
+    raise UnknownRunner(f"There is no task runner {name!r} here, only {', '.join(known)}.{install}")

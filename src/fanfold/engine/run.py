@@ -1,0 +1,587 @@
+"""The driver's story of one map run: hand out, take in, hand out again. Decides; does no I/O.
+
+A call is a run of one element, a submit too. Nothing here grows by an object per element: states are
+bytes, places are stretches, and only elements that failed, retried or lost a worker have entries.
+"""
+
+import heapq
+import re
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fanfold.engine import chunking, wire
+from fanfold.engine.chunking import Batch, Limits, Pace, Span
+from fanfold.engine.failures import capture
+from fanfold.engine.locations import Locations
+from fanfold.engine.readiness import Readiness
+from fanfold.engine.sources import Given, Sources
+from fanfold.engine.spec import TaskSpec
+from fanfold.engine.work import Inputs, Work
+from fanfold.ports.runner import Ref, Session
+from fanfold.values.errors import (
+    ChunkCancelled,
+    Crashed,
+    InfrastructureError,
+    RunCancelled,
+    RunError,
+    UpstreamFailed,
+    ValuesLost,
+    WorkerLost,
+)
+from fanfold.values.messages import Detail, Failure, Report
+from fanfold.values.resources import Slots
+from fanfold.values.states import FINAL, WITH_VALUE, StateName, check
+
+COMMIT_S = 1.0
+COMMIT_CHUNKS = 64
+"""One index object per second or per so many chunks, whichever comes first."""
+SHARED_BYTES = 65_536
+"""Below, a spec travels with each chunk: cheaper than a round trip to put it on the cluster first."""
+
+_FINAL_CODES = bytes(sorted(FINAL))
+_VALUE_STRETCH = re.compile(b"[" + re.escape(bytes(sorted(WITH_VALUE))) + b"]+")
+_OPEN = re.compile(b"[^" + re.escape(_FINAL_CODES) + b"]", re.DOTALL)
+_FINAL_STRETCH = re.compile(b"[" + re.escape(_FINAL_CODES) + b"]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submit:
+    """Hand a chunk to the session; answered by the ref of its values."""
+
+    work: Work
+    needs: list[Ref]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """Tell readers and dependents that these elements are final."""
+
+    spans: list[Span]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """Name staged segments in the run's next index; the event `committed` follows."""
+
+    number: int
+    records: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remake:
+    """Have upstream runs make values again that are gone."""
+
+    refs: list[Ref]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Nothing to do until an event, or until this time (seconds of the monotonic clock)."""
+
+    until: float | None
+
+
+Effect = Submit | Publish | Commit | Remake | Wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that a run hears; fields that don't concern it are empty."""
+
+    now: float
+    slots: Slots
+    report: Report | None = None
+    arrived: tuple["Run", list[Span]] | None = None
+    """Elements of another run that became final."""
+    committed: int | None = None
+    """Number of an index that is written, or that could not be."""
+    lost: list[Ref] | None = None
+    """Refs whose values are gone."""
+    cancel: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Flight:
+    """A chunk that was handed out."""
+
+    batch: Batch
+    needs: list[Ref]
+    ref: Ref = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a run is made from."""
+
+    spec: TaskSpec
+    sources: Sources
+    count: int
+    limits: Limits = field(default_factory=Limits)
+    infrastructure_retries: int = 2
+
+
+class Run:
+    """The columns of a map run. One thread drives it; readers hold `changed`."""
+
+    def __init__(self, call: Call, session: Session) -> None:
+        self.call = call
+        self.id = call.spec.info.id
+        self.name = call.spec.info.name
+        self.count = call.count
+        self.session = session
+        self.owner: Any = None
+        """The flow run that started it, which can start more on the same session."""
+        self.remote = session.traits.remote
+        self.payload = b""
+        if self.remote:
+            self.payload = wire.dump_function(f"The task {self.name}, or what it uses,", call.spec)
+        self.prepared: Inputs | bytes | None = None
+        self.changed = threading.Condition()
+        self.states = bytearray(self.count)
+        self.details: dict[int, Detail] = {}
+        self.locations = Locations()
+        self.left = self.count
+        self.finished = False
+        """Whether its story has been told to the end."""
+        self.unsettled: dict[str, Batch] = {}
+        self.depth = 1 + max((run.depth for run in call.sources.upstream()), default=0)
+        self.dependents: list[Run] = []
+        self.chunks_made = 0
+        self._sources: Sources | None = call.sources
+        self._ready = Readiness(call.sources, self.count)
+        self._todo: deque[Batch] = deque()
+        self._stalled: list[Batch] = []
+        self._flights: dict[str, Flight] = {}
+        self._pace = Pace()
+        self._tries: dict[int, int] = {}
+        self._losses: dict[int, int] = {}
+        self._retries: list[tuple[float, int]] = []
+        self._staged: dict[str, bytes] = {}
+        self._staged_since = 0.0
+        self._committing: dict[int, dict[str, bytes]] = {}
+        self._commits = 0
+        self._cancelled = False
+        self._now = 0.0
+        self.warnings: list[str] = []
+        self.read: dict[Ref, list[Any]] = {}
+        """What readers unpickled last."""
+        self.lost_needs: list[Ref] = []
+
+    @property
+    def upstream(self) -> set["Run"]:
+        """The runs whose values this one still needs; none once it is over."""
+        return self._sources.upstream() if self._sources else set()
+
+    @property
+    def shares(self) -> bool:
+        """Whether the spec is big enough to be shared instead of sent with each chunk."""
+        return len(self.payload) > SHARED_BYTES
+
+    @property
+    def over(self) -> bool:
+        """Whether all elements are final and all that was staged is committed."""
+        return not self.left and not self.unsettled and not self._flights
+
+    def settled(self, indices: range) -> bool:
+        """Return whether these elements are final, and committed where they are kept."""
+        if not indices:
+            return True
+        low, high = min(indices[0], indices[-1]), max(indices[0], indices[-1]) + 1
+        if self.left and not _FINAL_STRETCH.fullmatch(self.states, low, high):
+            return False
+        return not any(
+            start < high and stop > low
+            for batch in self.unsettled.values()
+            for start, stop in batch.spans
+        )
+
+    def refs_in_flight(self) -> list[Ref]:
+        """Return the handles of all chunks that were handed out."""
+        return [flight.ref for flight in self._flights.values() if flight.ref is not None]
+
+    def label(self, index: int) -> str:
+        """Return an element's name for messages."""
+        return self.name if self.count == 1 else f"{self.name}[{index}]"
+
+    def error(self, index: int) -> Failure | None:
+        """Return why an element has no value, None if it has one or isn't final."""
+        detail = self.details.get(index)
+        return detail.failure if detail else None
+
+    # What events do. Each returns the spans that became final by it.
+
+    def begin(self) -> list[Span]:
+        """Take in what upstream runs have finished before this one was there."""
+        news: list[Span] = []
+        for run in self.upstream:
+            news += self.arrive(run, [m.span() for m in _FINAL_STRETCH.finditer(run.states)])
+        self._enqueue(self._ready.ready(0, self.count))
+        return news
+
+    def arrive(self, run: "Run", spans: Iterable[Span]) -> list[Span]:
+        """Take in that elements of an upstream run became final."""
+        news: list[Span] = []
+        for index, cause in self._ready.arrive(run, spans):
+            if self.states[index] == StateName.PENDING:
+                self._end(index, StateName.UPSTREAM_FAILED, UpstreamFailed, cause)
+                news.append((index, index + 1))
+        self._enqueue(self._ready.news())
+        self._todo.extend(self._stalled)
+        self._stalled.clear()
+        return _joined(news)
+
+    def accept(self, report: Report) -> list[Span]:
+        """Take in what became of a chunk; a second report of the same chunk is dropped."""
+        flight = self._flights.pop(report.chunk, None)
+        if flight is None:
+            return []
+        self.warnings.extend(report.warnings)
+        news = self._not_done(flight, report) if report.error else self._done(flight, report)
+        return news + self._drop_waiting() if self._cancelled else news
+
+    def _done(self, flight: Flight, report: Report) -> list[Span]:
+        done, rest = flight.batch.split(report.reached)
+        if report.reached == 0:
+            done, rest = Batch(spans=()), flight.batch
+        if rest is not None:
+            self._todo.appendleft(rest)
+        self._place(done, report, flight.ref)
+        self._note(done, report)
+        self._pace.learn(report.reached, report.seconds)
+        for name, records in report.staged.items():
+            self._staged[name] = records
+            self.unsettled[name] = done
+        return [
+            match.span()
+            for start, stop in done.spans
+            for match in _FINAL_STRETCH.finditer(self.states, start, stop)
+        ]
+
+    def lose(self, refs: Iterable[Ref]) -> list[Span]:
+        """Put elements whose values are gone back to work; their states start anew.
+
+        Once what they were made from is gone too, they are Crashed.
+        """
+        news: list[Span] = []
+        for ref in refs:
+            for start, stop in self.locations.forget(ref):
+                for match in _VALUE_STRETCH.finditer(self.states, start, stop):
+                    news += self._remade(Batch(spans=(match.span(),)))
+        return news
+
+    def _remade(self, batch: Batch) -> list[Span]:
+        start, stop = batch.spans[0]
+        self.states[start:stop] = bytes(stop - start)
+        self.left += stop - start
+        if self._sources is None:
+            gone = ValuesLost("the value is gone from the cluster, and so is what it was made from", ())
+            return self._finish_all(batch, StateName.CRASHED, gone)
+        self._todo.append(batch)
+        return []
+
+    def committed(self, number: int) -> list[Span]:
+        """Let readers at what the index names."""
+        for segment in self._committing.pop(number):
+            del self.unsettled[segment]
+        return []
+
+    def cancel(self) -> list[Span]:
+        """Let nothing more start; what runs comes to its own end."""
+        self._cancelled = True
+        return self._drop_waiting()
+
+    def give_up(self, message: str) -> None:
+        """End all that isn't final as Crashed; nothing more will be heard."""
+        self._flights.clear()
+        self.unsettled.clear()
+        for match in _OPEN.finditer(self.states):
+            self._end(match.start(), StateName.CRASHED, Crashed, message)
+
+    def retry_due(self, now: float) -> None:
+        """Queue the elements whose delay is over."""
+        due: list[int] = []
+        while self._retries and self._retries[0][0] <= now:
+            due.append(heapq.heappop(self._retries)[1])
+        if due:
+            self._todo.append(chunking.merge(Batch(spans=((i, i + 1),)) for i in due))
+
+    # What is to be done next.
+
+    def next_batch(self, slots: Slots) -> Batch | None:
+        """Take the elements of the next chunk off the queue, None if nothing may go now."""
+        if not self._todo or len(self._flights) >= chunking.wanted_in_flight(slots):
+            return None
+        limits = self.call.limits
+        size = limits.chunk_size or chunking.size(self.left, slots, self._pace)
+        if limits.max_in_flight is not None:
+            room = limits.max_in_flight - sum(len(f.batch) for f in self._flights.values())
+            size = min(size, room)
+        return chunking.take(self._todo, size) if size > 0 else None
+
+    def chunk(self, batch: Batch, slots: Slots) -> tuple[Submit, list[Span]]:
+        """Return the chunk for a batch, and the elements that failed because they can't travel.
+
+        Raises:
+            LookupError: Some value that it needs is gone; args are the run and the index.
+        """
+        assert self._sources is not None
+        failed: list[Span] = []
+        inputs, needs = self._sources.inputs(batch)
+        packed: Inputs | bytes = self.prepared or inputs
+        if self.remote and self.prepared is None:
+            packed, batch, needs, failed = self._pack(inputs, batch, needs)
+        self.chunks_made += 1
+        chunk_id = f"{self.id}-{self.chunks_made}"
+        limited = self.call.limits.chunk_size is None
+        work = Work(
+            id=chunk_id,
+            label=self.name,
+            priority=self.depth,
+            spec_key=self.id,
+            spec=self._travelling_spec(),
+            inputs=packed,
+            batch=batch,
+            tries=self._tries_of(batch),
+            budget_s=chunking.budget_s(slots) if limited else None,
+            remote=self.remote,
+            rerun=self.session.traits.recovers,
+        )
+        self._flights[chunk_id] = Flight(batch=batch, needs=needs)
+        return Submit(work=work, needs=needs), failed
+
+    def sent(self, work: Work, ref: Ref) -> None:
+        """Remember the handle of a chunk, unless it came home already."""
+        self._flights[work.id].ref = ref
+
+    def stall(self, batch: Batch, run: "Run", index: int) -> list[Span]:
+        """Set elements aside until an upstream run has made a value again."""
+        if run.states[index] in FINAL:
+            gone = ValuesLost(f"the value of {run.label(index)} could not be made again", ())
+            return self._finish_all(batch, StateName.CRASHED, gone)
+        self._stalled.append(batch)
+        return []
+
+    def commit(self, now: float) -> Commit | None:
+        """Return the next index to write if it is time."""
+        if not self._staged:
+            return None
+        if not self._staged_since:
+            self._staged_since = now
+        waited = now - self._staged_since >= COMMIT_S
+        if self.left and not waited and len(self._staged) < COMMIT_CHUNKS:
+            return None
+        self._commits += 1
+        records, self._staged, self._staged_since = self._staged, {}, 0.0
+        self._committing[self._commits] = records
+        return Commit(number=self._commits, records=records)
+
+    def due(self, now: float) -> float | None:
+        """Return when something is to be done without any event."""
+        times = [self._retries[0][0]] if self._retries else []
+        if self._staged:
+            times.append(self._staged_since + COMMIT_S)
+        return min(times) if times else None
+
+    def release(self) -> None:
+        """Let go of what the elements were made from; it is over."""
+        self._sources = None
+        self._ready = Readiness(Sources(), 0)
+
+    # How.
+
+    def _enqueue(self, spans: Iterable[Span]) -> None:
+        self._todo.extend(Batch(spans=(span,)) for span in spans)
+
+    def _place(self, done: Batch, report: Report, ref: Ref) -> None:
+        codes = b"".join(bytes([code]) * count for code, count in report.states)
+        at = 0
+        for start, stop in done.spans:
+            new = codes[at : at + stop - start]
+            check(set(self.states[start:stop]), set(new))
+            self.states[start:stop] = new
+            self.locations.put(start, stop - start, ref, at)
+            at += stop - start
+        self.left -= len(codes) - codes.count(StateName.AWAITING_RETRY)
+
+    def _note(self, done: Batch, report: Report) -> None:
+        """Keep what elements have to say; delayed retries go to the heap."""
+        indices = _index(done)
+        for position, detail in report.details.items():
+            index = indices[position]
+            self.details[index] = detail
+            self._tries[index] = detail.attempts
+            if detail.again_in_s is not None:
+                heapq.heappush(self._retries, (self._now + detail.again_in_s, index))
+
+    def hear(self, event: Event) -> list[Span]:
+        """Take in an event; return what became final by it."""
+        self._now = event.now
+        self.retry_due(event.now)
+        if event.report is not None:
+            return self.accept(event.report)
+        if event.arrived is not None:
+            return self.arrive(*event.arrived)
+        if event.committed is not None:
+            return self.committed(event.committed)
+        if event.lost is not None:
+            return self.lose(event.lost)
+        return self.cancel() if event.cancel else []
+
+    def _travelling_spec(self) -> TaskSpec | bytes | None:
+        if not self.remote:
+            return self.call.spec
+        return None if self.shares else self.payload
+
+    def _tries_of(self, batch: Batch) -> dict[int, int]:
+        if not self._tries:
+            return {}
+        return {
+            position: self._tries[index]
+            for position, index in enumerate(batch.indices())
+            if index in self._tries
+        }
+
+    def _pack(
+        self, inputs: Inputs, batch: Batch, needs: list[Ref]
+    ) -> tuple[bytes, Batch, list[Ref], list[Span]]:
+        """Pickle a chunk's inputs; fewer elements if they are too big, none that can't travel."""
+        assert self._sources is not None
+        failed: list[Span] = []
+        try:
+            packed = wire.dump_function("inputs", inputs)
+        except TypeError:
+            batch, failed = self._without_unpicklable(batch)
+            inputs, needs = self._sources.inputs(batch)
+            packed = wire.dump_function(f"An argument of {self.name}", inputs)
+        if len(packed) > chunking.INPUT_BYTES and len(batch) > 1:
+            self._pace.bytes_in = len(packed) / len(batch)
+            fitting = max(1, int(chunking.INPUT_BYTES / self._pace.bytes_in))
+            batch, rest = batch.split(fitting)
+            if rest is not None:
+                self._todo.appendleft(rest)
+            inputs, needs = self._sources.inputs(batch)
+            packed = wire.dump_function(f"An argument of {self.name}", inputs)
+        return packed, batch, needs, failed
+
+    def _without_unpicklable(self, batch: Batch) -> tuple[Batch, list[Span]]:
+        assert self._sources is not None
+        given = [source for source in self._sources.columns if isinstance(source, Given)]
+        fine: list[Batch] = []
+        failed: list[Span] = []
+        for index in batch.indices():
+            _, errors = wire.dump_list([source.items[index] for source in given])
+            if errors:
+                error = wire.not_picklable(f"An argument of {self.label(index)}", next(iter(errors.values())))
+                self._finish(index, StateName.FAILED, capture(error, travels=False))
+                failed.append((index, index + 1))
+            else:
+                fine.append(Batch(spans=((index, index + 1),)))
+        return replace(chunking.merge(fine), suspect=batch.suspect), failed
+
+    def _not_done(self, flight: Flight, report: Report) -> list[Span]:
+        """Decide what becomes of a chunk that the infrastructure lost."""
+        batch, error = flight.batch, report.error
+        assert error is not None
+        if isinstance(error, ChunkCancelled) and self._cancelled:
+            return self._finish_all(batch, StateName.CANCELLED, error)
+        if isinstance(error, ChunkCancelled) or not report.started:
+            self._todo.appendleft(batch)
+            return []
+        if isinstance(error, ValuesLost):
+            self.lost_needs += [flight.needs[at] for at in error.lost]
+            self._stalled.append(batch)
+            return []
+        if not isinstance(error, WorkerLost):
+            return self._finish_all(batch, StateName.CRASHED, error)
+        if len(batch) > 1:
+            self._todo.extendleft(reversed(chunking.cut(batch)))
+            return []
+        return self._charge(batch, error)
+
+    def _charge(self, batch: Batch, error: WorkerLost) -> list[Span]:
+        """Count a loss against an element that ran alone."""
+        index = batch.spans[0][0]
+        self._losses[index] = self._losses.get(index, 0) + 1
+        if self._losses[index] <= self.call.infrastructure_retries:
+            self._todo.appendleft(replace(batch, suspect=True))
+            return []
+        message = (
+            f"{self.label(index)} lost its worker {self._losses[index]} times, running alone; "
+            f"the last time: {error}"
+        )
+        self._end(index, StateName.CRASHED, Crashed, message)
+        return [batch.spans[0]]
+
+    def _finish_all(
+        self, batch: Batch, state: StateName, error: InfrastructureError
+    ) -> list[Span]:
+        kind = Crashed if state is StateName.CRASHED else RunCancelled
+        for index in batch.indices():
+            self._end(index, state, kind, f"{self.label(index)}: {error}")
+        return list(batch.spans)
+
+    def _end(self, index: int, state: StateName, kind: type[RunError], message: str) -> None:
+        told = Failure(kind=kind.__name__, message=message, traceback="", live=kind(message))
+        self._finish(index, state, told)
+
+    def _finish(self, index: int, state: StateName, failure: Failure) -> None:
+        check({self.states[index]}, {state})
+        self.states[index] = state
+        self.details[index] = Detail(attempts=self._tries.get(index, 0), failure=failure)
+        self.left -= 1
+
+    def _drop_waiting(self) -> list[Span]:
+        """End what isn't in flight as Cancelled."""
+        self._todo.clear()
+        self._retries.clear()
+        flying = {i for flight in self._flights.values() for i in flight.batch.indices()}
+        news: list[Span] = []
+        for match in _OPEN.finditer(self.states):
+            if match.start() not in flying:
+                self._end(match.start(), StateName.CANCELLED, RunCancelled, "cancelled")
+                news.append(match.span())
+        return _joined(news)
+
+
+def story(run: Run) -> Generator[Effect, Any, None]:
+    """Tell what to do for a run until it is over."""
+    event: Event = yield Wait(until=None)
+    news = run.begin()
+    while True:
+        news += run.hear(event)
+        if news:
+            yield Publish(spans=news)
+        news = []
+        if run.lost_needs:
+            yield Remake(refs=run.lost_needs)
+            run.lost_needs = []
+        while (batch := run.next_batch(event.slots)) is not None:
+            try:
+                submit, failed = run.chunk(batch, event.slots)
+            except LookupError as gone:
+                news += run.stall(batch, *gone.args)
+                continue
+            news += failed
+            run.sent(submit.work, (yield submit))
+        if news:
+            continue
+        index = run.commit(event.now)
+        if index is not None:
+            yield index
+        if run.over:
+            return
+        event = yield Wait(until=run.due(event.now))
+
+
+def _joined(spans: list[Span]) -> list[Span]:
+    return list(chunking.merge([Batch(spans=tuple(spans))]).spans) if spans else []
+
+
+def _index(batch: Batch) -> Sequence[int]:
+    """Return the batch's elements by position."""
+    if len(batch.spans) == 1:
+        return range(*batch.spans[0])
+    return list(batch.indices())

@@ -1,0 +1,122 @@
+"""What a chunk must know of its task: the same for all chunks of a map, pickled once."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import repeat
+from typing import Any
+
+from fanfold.engine.context import RunInfo
+from fanfold.engine.dataflow import substitute
+from fanfold.engine.segments import Lookup
+from fanfold.ports.results import ResultStore
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """Stands in a call for the argument that comes from a column."""
+
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Stands in an argument, however deep, for a value that another run makes."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """The shape of every call of a map: static values, columns and holes."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    holes: bool = False
+    """Whether some static value has holes inside."""
+
+    def filled(self, values: Mapping[int, Any]) -> "Layout":
+        """Return the layout with its holes filled."""
+        if not self.holes:
+            return self
+        args, kwargs = substitute(
+            (self.args, dict(self.kwargs)), Hole, lambda hole: values[hole.number]
+        )
+        return Layout(args=args, kwargs=kwargs)
+
+    def call(
+        self, fn: Callable[..., Any], columns: Sequence[Sequence[Any]], count: int
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        """Return a function of one row, and the iterables whose rows it takes.
+
+        Static positional arguments are repeated, static keywords bound, so that `map` can call
+        the user's function itself in the plain case.
+        """
+        rows = [
+            columns[arg.column] if isinstance(arg, Mapped) else repeat(arg, count)
+            for arg in self.args
+        ]
+        static = {k: v for k, v in self.kwargs.items() if not isinstance(v, Mapped)}
+        mapped = {k: v.column for k, v in self.kwargs.items() if isinstance(v, Mapped)}
+        bound = partial(fn, **static) if static else fn
+        if not mapped:
+            return (bound, rows) if rows else (lambda _: bound(), [repeat(None, count)])
+        names, places = tuple(mapped), len(rows)
+
+        def call_by_name(*row: Any) -> Any:
+            return bound(*row[:places], **dict(zip(names, row[places:], strict=True)))
+
+        return call_by_name, [*rows, *(columns[at] for at in mapped.values())]
+
+    def row(self, columns: Sequence[Sequence[Any]], position: int) -> tuple[Any, ...]:
+        """Return one row of what `call` returns, without walking there."""
+        args = [columns[a.column][position] if isinstance(a, Mapped) else a for a in self.args]
+        mapped = [v.column for v in self.kwargs.values() if isinstance(v, Mapped)]
+        row = (*args, *(columns[at][position] for at in mapped))
+        return row if args or mapped else (None,)
+
+    def bind(self, signature: inspect.Signature, row: Sequence[Any]) -> dict[str, Any]:
+        """Return one element's arguments by parameter name, in order, defaults included.
+
+        Args:
+            signature: The task's.
+            row: What the iterables of `call` gave for the element.
+        """
+        mapped = [name for name, value in self.kwargs.items() if isinstance(value, Mapped)]
+        by_name = dict(zip(mapped, row[len(self.args) :], strict=False))
+        bound = signature.bind(*row[: len(self.args)], **{**self.kwargs, **by_name})
+        bound.apply_defaults()
+        return bound.arguments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSpec:
+    """How a task's results are found and kept."""
+
+    key: Callable[["TaskSpec", dict[str, Any]], bytes | None]
+    """Makes an element's key; None: this element isn't cached."""
+    store: ResultStore
+    folder: str
+    """The task's folder in the store."""
+    lookup: Lookup
+    """What was committed when the map started."""
+    expires_in_s: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """The task, the shape of its calls, and how it is run."""
+
+    fn: Callable[..., Any]
+    layout: Layout
+    info: RunInfo
+    retries: int = 0
+    delays_s: tuple[float, ...] = ()
+    is_async: bool = False
+    cache: CacheSpec | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the fast path may run it."""
+        return self.cache is None and not self.is_async

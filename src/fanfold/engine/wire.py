@@ -1,0 +1,85 @@
+"""How values and functions travel between processes: pickle protocol 5, big buffers beside it."""
+
+import pickle
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import cloudpickle
+
+from fanfold.values.errors import NotPicklable
+
+OUT_OF_BAND_BYTES = 65_536
+"""Smaller buffers stay inside the pickle: a cluster pays some microseconds per frame it carries."""
+
+Buffers = list[Any]
+
+
+def dump(value: Any) -> Buffers:
+    """Return the pickle of a value, then its out-of-band buffers, which are not copied.
+
+    Raises:
+        Exception: Whatever the value's own pickling raises.
+    """
+    aside: list[Any] = []
+
+    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < OUT_OF_BAND_BYTES:
+            return True
+        aside.append(raw)
+        return False
+
+    stream = BytesIO()
+    cloudpickle.CloudPickler(stream, protocol=5, buffer_callback=keep_inside).dump(value)
+    return [stream.getvalue(), *aside]
+
+
+def load(buffers: Sequence[Any]) -> Any:
+    """Return the value that `dump` was given."""
+    return pickle.loads(buffers[0], buffers=buffers[1:])
+
+
+def dump_list(values: list[Any]) -> tuple[Buffers, dict[int, Exception]]:
+    """Pickle a list in one go, or one by one if that fails.
+
+    Returns:
+        The buffers of the list, in which each value that can't be pickled is None; and those
+        values' errors by position.
+    """
+    try:
+        return dump(values), {}
+    except Exception:  # the loop below finds whose error it is and returns it
+        pass
+    errors: dict[int, Exception] = {}
+    for position, value in enumerate(values):
+        try:
+            dump(value)
+        except Exception as error:  # returned as the element's own outcome
+            errors[position] = error
+    return dump([None if at in errors else value for at, value in enumerate(values)]), errors
+
+
+def dump_function(what: str, value: Any) -> bytes:
+    """Pickle something that must travel whole.
+
+    Args:
+        what: Names it in the error.
+        value: A task's spec, arguments.
+
+    Raises:
+        NotPicklable: It can't be pickled.
+    """
+    try:
+        return cloudpickle.dumps(value, protocol=5)
+    except Exception as error:
+        raise not_picklable(what, error) from error
+
+
+def not_picklable(what: str, error: BaseException) -> NotPicklable:
+    """Return the error for something that can't travel."""
+    return NotPicklable(
+        f"{what} can't be pickled, so it can't travel between processes: "
+        f"{type(error).__name__}: {error}. Make it from plain data inside the task, or use a "
+        "runner that shares memory (threads)."
+    )

@@ -1,0 +1,1 @@
+"""Every interface to the outside, each with its contract."""

@@ -1,0 +1,76 @@
+"""The result store port: where results are kept as named objects on storage that all can reach.
+
+A store is a frozen, picklable, comparable and hashable description, such as
+`FsspecStore("s3://bucket/results")`. It connects when it is first used, once per process, and with
+the credentials that are found there. It knows nothing of tasks, keys or commits: `engine.segments`
+says what the objects hold, and the engine who may write which.
+
+The rules, numbered as tests and comments name them:
+
+- S1 An object is there as a whole or not at all, whoever dies between which two system calls.
+- S2 What `write` and `create` have returned for is durable: it survives a loss of power.
+- S3 Of all that `create` one name, in whatever process, exactly one gets True. A False can also
+  mean that an own earlier try won and its acknowledgement was lost: a caller to whom that matters
+  reads the object back and compares.
+- S4 `names` lists what was written before it was called, and nothing that isn't an object: no
+  unfinished writes, no folders, no markers.
+- S5 Every failure is a `StoreError` that says which store could not do what with which object.
+- S6 Names are relative to the store's root: parts joined by `/`, none of them empty, `.`, `..` or
+  beginning with `.tmp-`. Folders need not be made.
+
+All methods block, may be called from any thread, and are idempotent.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+Buffer = bytes | bytearray | memoryview
+"""Bytes that are written without being copied; a memoryview has to be contiguous."""
+
+
+class ResultStore(Protocol):
+    """A description of a place for objects; see the rules above."""
+
+    def write(self, name: str, parts: Sequence[Buffer]) -> None:
+        """Put an object, joined from parts, where nobody else writes (S1, S2).
+
+        An object of that name is replaced: a chunk may be staged twice. Names of committed objects
+        must therefore not be written again with another content.
+
+        Raises:
+            StoreError: It can't be written.
+        """
+        ...
+
+    def create(self, name: str, payload: bytes) -> bool:
+        """Put an object unless there is one of that name; return whether it was put (S1 to S3).
+
+        Raises:
+            StoreError: It can't be written, or this storage can't create exclusively.
+        """
+        ...
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the sorted names of all objects that begin with a prefix (S4).
+
+        Empty if there are none. A prefix that ends with `/`, or the empty one, asks for a folder.
+
+        Raises:
+            StoreError: The storage can't be listed.
+        """
+        ...
+
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Return an object's content, or the part of it that was asked for.
+
+        Args:
+            name: The object's name.
+            offset: Where to begin. A negative one counts from the end, and means the whole object
+                if that is shorter.
+            length: How many bytes; None for all that follow. Only with an offset from the start.
+
+        Raises:
+            StoreError: There is no such object, or it ends before the last byte that was asked for.
+                Its cause is a FileNotFoundError in the first case and an EOFError in the second.
+        """
+        ...

@@ -1,0 +1,158 @@
+"""The runner port: how the engine runs chunks on threads, processes or a cluster.
+
+Four roles. A `TaskRunner` is a description of where tasks run; a `Session` is its live connection, used
+by the driver; a `Chunk` is work, made by the engine and opaque to the plug-in; a `Site` is what the
+plug-in gives to a running chunk. A plug-in knows nothing of tasks, elements, retries or results: it
+carries chunks there and reports and values back.
+
+The rules, numbered as tests and comments name them:
+
+- R1 `submit` never waits for work. It refuses at once what it can't honour (a closed session).
+- R2 Each submit leads to exactly one `done(report)`, from any thread; `done` only enqueues, and is
+  called with a report of an infrastructure error if the chunk itself could not make one.
+- R3 Errors of users are values inside a report. A native failure always means infrastructure, and one
+  function per plug-in translates it to the tree below `InfrastructureError`.
+- R4 `needs` are the cluster's own dependencies: values move from worker to worker, never through the
+  driver.
+- R5 Report and values travel apart, and a report never waits for a free slot.
+- R6 A chunk may run twice. The driver accepts the first report of each submit and drops the rest.
+- R7 `cancel` is idempotent; pending work never starts, running work sees `Site.stopping`.
+- R8 `close` releases only what `open` created, without waiting for running user code. A borrowed
+  cluster is clean within a second after the running element returns.
+- R9 What `share` was given reaches each worker process at most once.
+- R10 The engine owns retries: the cluster's own are off, and a dead worker is told as `WorkerLost`.
+- R11 Dropping the last Ref frees the values on the cluster.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
+
+from fanfold.values.messages import Report
+from fanfold.values.resources import Slots, Traits
+
+Ref = Any
+"""Opaque to the engine and hashable: a future, an object reference, a path."""
+
+Values = Any
+"""A chunk's results. Where `traits.remote`: a list of buffers (the pickle, then its out-of-band
+buffers), handed over without joining or looking inside. Otherwise: whatever the chunk returned."""
+
+
+class Site(Protocol):
+    """The worker's half, made by the plug-in around each `Chunk.run`."""
+
+    @property
+    def worker(self) -> str:
+        """`host/pid/start`, stable for the life of the process."""
+        ...
+
+    def say(self, message: bytes) -> None:
+        """Send a message to the session's `heard`, one way: never blocks, in order per chunk."""
+        ...
+
+    def stopping(self) -> bool:
+        """Return whether the chunk should end after the running element; under a microsecond."""
+        ...
+
+
+class Chunk(Protocol):
+    """Work for one slot. Pickled with plain `pickle` by the plug-in where `traits.remote`."""
+
+    @property
+    def id(self) -> str:
+        """Unique over all chunks of all runs."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """A name for the cluster's dashboard: the task's name."""
+        ...
+
+    @property
+    def priority(self) -> int:
+        """Higher goes first among chunks that wait for a slot."""
+        ...
+
+    def run(
+        self, needs: Sequence[Values], shared: Sequence[Any], site: Site
+    ) -> tuple[Report, Values]:
+        """Do the work; called once per try, in the worker, off any event loop.
+
+        Args:
+            needs: The values behind the refs given to `submit`, in that order.
+            shared: What was shared behind the refs given to `submit`, in that order, as
+                bytes-like objects that need not be copied.
+            site: The worker's half of the session.
+
+        Raises:
+            InfrastructureError: Some needs can't be used; never because of a user's error.
+        """
+        ...
+
+
+class Session(Protocol):
+    """The driver's half: a live connection. All methods are thread-safe."""
+
+    @property
+    def traits(self) -> Traits:
+        """What this session can do."""
+        ...
+
+    def slots(self) -> Slots:
+        """Return what the cluster can run now; never blocks on the network."""
+        ...
+
+    def share(self, key: str, payload: bytes) -> Ref:
+        """Put a payload where every worker can get it; idempotent by key (R9)."""
+        ...
+
+    def submit(
+        self,
+        chunk: Chunk,
+        needs: Sequence[Ref] = (),
+        shared: Sequence[Ref] = (),
+        *,
+        done: Callable[[Report], None],
+    ) -> Ref:
+        """Hand a chunk to the cluster and return the handle on its values at once (R1, R2).
+
+        Raises:
+            SessionClosed: The session was closed before.
+        """
+        ...
+
+    def fetch(self, refs: Sequence[Ref], timeout_s: float | None = None) -> Sequence[Values]:
+        """Bring values to the driver, in the order of the refs; blocks.
+
+        Raises:
+            TimeoutError: Not all came in time; nothing was cancelled.
+            ValuesLost: Some are gone from the cluster; `lost` holds their positions.
+        """
+        ...
+
+    def cancel(self, refs: Collection[Ref]) -> None:
+        """Keep pending chunks from starting and ask running ones to stop (R7).
+
+        Each leads to its one `done`: with the report it came to, or with `ChunkCancelled`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what `open` created (R8). Idempotent; pending chunks end as `ChunkCancelled`."""
+        ...
+
+
+class TaskRunner(Protocol):
+    """An immutable, picklable, comparable description of where tasks run; holds no connection."""
+
+    def open(self, heard: Callable[[str, bytes], None]) -> Session:
+        """Connect, starting a cluster if the description says so.
+
+        Args:
+            heard: Called as `heard(chunk_id, message)` for each `Site.say`, from any thread; it
+                only enqueues.
+
+        Raises:
+            InfrastructureError: The cluster can't be reached or started, or runs other versions.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""What travels and what is recorded: plain data, without any I/O."""

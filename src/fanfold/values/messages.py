@@ -1,0 +1,57 @@
+"""What comes home from a chunk."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fanfold.values.errors import InfrastructureError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """An exception on its way home."""
+
+    kind: str
+    """The exception's qualified type name, readable even where the type can't be imported."""
+    message: str
+    traceback: str
+    """Formatted, the user's frame first; empty if there is none."""
+    error: bytes | None = None
+    """The pickled exception; None if it can't be pickled and read back."""
+    live: BaseException | None = None
+    """The exception itself, where driver and worker are one process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """What one element has to say beyond its state."""
+
+    attempts: int = 1
+    """User attempts that this element has behind it, over all chunks."""
+    failure: Failure | None = None
+    again_in_s: float | None = None
+    """Not final: to be tried again after so many seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What became of a chunk; small, and never holds a user's value."""
+
+    chunk: str
+    """Id of the chunk."""
+    worker: str = ""
+    reached: int = 0
+    """How many of its elements are done, counted in the chunk's order; the rest was not started."""
+    states: tuple[tuple[int, int], ...] = ()
+    """Run-length coded states of the reached elements: (state code, count)."""
+    seconds: float = 0.0
+    """Wall time that the reached elements took together."""
+    details: Mapping[int, Detail] = field(default_factory=dict)
+    """By position in the chunk; only elements that have something to say."""
+    staged: Mapping[str, bytes] = field(default_factory=dict)
+    """What was staged for commit: packed index records by segment name."""
+    error: InfrastructureError | None = None
+    """Set when the infrastructure failed; then `reached` is 0 and nothing above counts."""
+    started: bool = True
+    """With an error: False if the chunk certainly never ran."""
+    warnings: tuple[str, ...] = ()
+    """Sentences for the log: what was done otherwise than asked, and why."""

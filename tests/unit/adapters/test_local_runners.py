@@ -1,0 +1,718 @@
+import gc
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fanfold.adapters.runners import parcels
+from fanfold.adapters.runners.inline import InlineTaskRunner
+from fanfold.adapters.runners.processes import ProcessTaskRunner
+from fanfold.adapters.runners.threads import ThreadPoolTaskRunner
+from fanfold.ports.runner import Ref, Session, TaskRunner
+from fanfold.values.errors import (
+    ChunkCancelled,
+    InfrastructureError,
+    ResourcesUnavailable,
+    SessionClosed,
+    UsageError,
+    ValuesLost,
+    WorkerLost,
+)
+from fanfold.values.messages import Report
+from tests.unit.adapters import local_chunks as chunks
+from tests.unit.adapters.local_chunks import DEADLINE_S, Chunk
+
+RUNNERS = (
+    InlineTaskRunner(),
+    ThreadPoolTaskRunner(max_workers=2),
+    ProcessTaskRunner(max_workers=2),
+)
+SINGLES = (
+    InlineTaskRunner(),
+    ThreadPoolTaskRunner(max_workers=1),
+    ProcessTaskRunner(max_workers=1),
+)
+
+
+class Desk:
+    """A session, and everything that it told."""
+
+    def __init__(self, runner: TaskRunner) -> None:
+        self.reports: list[Report] = []
+        self.messages: list[tuple[str, bytes]] = []
+        self._news = threading.Condition()
+        self.session: Session = runner.open(self._hear)
+
+    def submit(self, chunk: Chunk, needs: Any = (), shared: Any = ()) -> Ref:
+        return self.session.submit(chunk, needs, shared, done=self._done)
+
+    def run(self, chunk: Chunk, needs: Any = (), shared: Any = ()) -> bytes:
+        """Run a chunk to its end and return the single buffer of its values."""
+        ref = self.submit(chunk, needs, shared)
+        ((buffer,),) = self.session.fetch([ref], DEADLINE_S)
+        return bytes(buffer)
+
+    def wait_for_reports(self, count: int) -> list[Report]:
+        with self._news:
+            assert self._news.wait_for(lambda: len(self.reports) >= count, DEADLINE_S)
+            return list(self.reports)
+
+    def wait_for_report(self, chunk: str) -> Report:
+        def told() -> list[Report]:
+            return [report for report in self.reports if report.chunk == chunk]
+
+        with self._news:
+            assert self._news.wait_for(told, DEADLINE_S)
+            (report,) = told()
+            return report
+
+    def wait_for_start(self, chunk: str) -> None:
+        with self._news:
+            assert self._news.wait_for(lambda: (chunk, b"started") in self.messages, DEADLINE_S)
+
+    def _done(self, report: Report) -> None:
+        with self._news:
+            self.reports.append(report)
+            self._news.notify_all()
+
+    def _hear(self, chunk: str, message: bytes) -> None:
+        with self._news:
+            self.messages.append((chunk, message))
+            self._news.notify_all()
+
+
+@contextmanager
+def opened(runner: TaskRunner) -> Iterator[Desk]:
+    desk = Desk(runner)
+    try:
+        yield desk
+    finally:
+        desk.session.close()
+
+
+@pytest.fixture(params=RUNNERS, ids=lambda runner: type(runner).__name__)
+def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
+    with opened(request.param) as desk:
+        yield desk
+
+
+@pytest.fixture(params=SINGLES, ids=lambda runner: type(runner).__name__)
+def single(request: pytest.FixtureRequest) -> Iterator[Desk]:
+    """A desk whose session runs one chunk at a time."""
+    with opened(request.param) as desk:
+        yield desk
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Put the files of sessions to a place of the test's own; return what lists them."""
+    memory, disk = tmp_path / "memory", tmp_path / "disk"
+    memory.mkdir()
+    disk.mkdir()
+    monkeypatch.setattr(parcels, "MEMORY_FOLDER", memory)
+    monkeypatch.setattr(tempfile, "tempdir", str(disk))
+    return lambda: sorted(
+        path.name for top in (memory, disk) for path in top.rglob("*") if path.name != "flags"
+    )
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Iterator["Pipe"]:
+    pipe = Pipe(tmp_path / "pipe")
+    yield pipe
+    pipe.close()
+
+
+class Pipe:
+    """Holds up `Blocked` chunks until it is released."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        os.mkfifo(path)
+        self._end: int | None = None
+
+    def release(self) -> None:
+        """Let go of all that wait now or come later."""
+        if self._end is None:
+            self._end = os.open(self.path, os.O_RDWR)
+
+    def close(self) -> None:
+        self.release()
+        assert self._end is not None
+        os.close(self._end)
+
+
+def processes_of(desk: Desk) -> tuple[int, int]:
+    """Return the ids of a worker and of the fork server."""
+    worker, server = desk.run(chunks.Processes(id="processes")).split()
+    return int(worker), int(server)
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until a process that is no child of ours has ended."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([process], [], [], DEADLINE_S)[0]
+    finally:
+        os.close(process)
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class TestEveryRunner:
+    def test_each_submit_leads_to_one_report(self, desk: Desk) -> None:
+        count = 2_000 if desk.session.traits.remote else 10_000
+
+        refs = [desk.submit(Chunk(id=str(number))) for number in range(count)]
+        reports = desk.wait_for_reports(count)
+        desk.session.close()
+
+        assert sorted(int(report.chunk) for report in reports) == list(range(count))
+        assert len(desk.reports) == count
+        assert len(set(refs)) == count
+
+    def test_a_report_names_the_worker_and_what_it_says_arrives(self, desk: Desk) -> None:
+        assert desk.run(Chunk(id="one")) == b"one"
+
+        report = desk.wait_for_report("one")
+        host, pid, start = report.worker.split("/")
+        assert report.error is None
+        assert host
+        assert (int(pid) == os.getpid()) != desk.session.traits.remote
+        assert int(start) > 0
+        assert desk.messages == [("one", b"started")]
+
+    def test_chunks_say_more_than_a_socket_holds_in_order(self, desk: Desk) -> None:
+        desk.run(chunks.Talking(id="talk", count=50_000))
+
+        said = [message for _, message in desk.messages[1:]]
+        assert said == [str(number).encode() for number in range(50_000)]
+
+    def test_higher_priority_goes_first_then_the_order_of_submits(
+        self, single: Desk, pipe: Pipe
+    ) -> None:
+        single.submit(chunks.Blocked(id="first", pipe=pipe.path))
+        single.wait_for_start("first")
+
+        for number, priority in enumerate([0, 5, 0, 9, 5]):
+            single.submit(Chunk(id=f"{priority}-{number}", priority=priority))
+        pipe.release()
+
+        order = [report.chunk for report in single.wait_for_reports(6)]
+        assert order == ["first", "9-3", "5-1", "5-4", "0-0", "0-2"]
+
+    def test_a_cancelled_pending_chunk_never_runs(self, single: Desk, pipe: Pipe) -> None:
+        single.submit(chunks.Blocked(id="first", pipe=pipe.path))
+        pending = single.submit(Chunk(id="pending"))
+        single.wait_for_start("first")
+
+        single.session.cancel([pending])
+        single.session.cancel([pending])
+        pipe.release()
+        single.run(Chunk(id="last"))
+
+        report = single.wait_for_report("pending")
+        assert isinstance(report.error, ChunkCancelled)
+        assert not report.started
+        assert [report.chunk for report in single.wait_for_reports(3)].count("pending") == 1
+        assert ("pending", b"started") not in single.messages
+
+    def test_a_cancelled_running_chunk_sees_it_and_the_next_does_not(self, single: Desk) -> None:
+        running = single.submit(chunks.UntilStopped(id="running"))
+        single.wait_for_start("running")
+
+        single.session.cancel([running])
+        report = single.wait_for_report("running")
+        single.session.cancel([running])
+
+        assert report.error is None
+        assert single.session.fetch([running]) == [[b"stopped"]]
+        assert single.run(chunks.Stopping(id="next")) == b"False"
+
+    @pytest.mark.parametrize(
+        "error", [ValueError("odd"), SystemExit(3), KeyboardInterrupt(), MemoryError("odd")]
+    )
+    def test_what_a_chunk_raises_is_told(self, single: Desk, error: BaseException) -> None:
+        ref = single.submit(chunks.Raising(id="bad", error=error))
+
+        report = single.wait_for_report("bad")
+        assert type(report.error) is InfrastructureError
+        assert type(error).__name__ in str(report.error)
+        assert str(error) in str(report.error)
+        with pytest.raises(ValuesLost) as lost:
+            single.session.fetch([single.submit(Chunk(id="good")), ref], DEADLINE_S)
+        assert lost.value.lost == (1,)
+
+    def test_an_error_of_our_own_tree_is_told_as_it_is(self, desk: Desk) -> None:
+        desk.submit(chunks.Raising(id="bad", error=ValuesLost("gone", [2])))
+
+        error = desk.wait_for_report("bad").error
+        assert isinstance(error, ValuesLost)
+        assert (error.message, error.lost) == ("gone", (2,))
+
+    def test_fetch_gives_up_in_time_and_cancels_nothing(self, single: Desk, pipe: Pipe) -> None:
+        ref = single.submit(chunks.Blocked(id="slow", pipe=pipe.path))
+        single.wait_for_start("slow")
+
+        with pytest.raises(TimeoutError):
+            single.session.fetch([ref], timeout_s=0.01)
+        pipe.release()
+
+        assert single.session.fetch([ref], DEADLINE_S) == [[b""]]
+
+    def test_a_chunk_waits_for_what_it_needs(self, single: Desk, pipe: Pipe) -> None:
+        first = single.submit(chunks.Blocked(id="first", pipe=pipe.path))
+        # One thread or process: if the dependent took it, nothing would ever end.
+        second = single.submit(Chunk(id="second", priority=9), [first])
+        third = single.submit(Chunk(id="third", priority=9), [second, first, second])
+        pipe.release()
+
+        assert single.session.fetch([third], DEADLINE_S) == [[b"third"]]
+        assert [report.chunk for report in single.reports] == ["first", "second", "third"]
+
+    def test_what_needs_lost_values_never_runs(self, desk: Desk) -> None:
+        bad = desk.submit(chunks.Raising(id="bad", error=ValueError("odd")))
+        ref = desk.submit(Chunk(id="0"), [desk.submit(Chunk(id="good")), bad])
+        for number in range(1, 2_000):
+            ref = desk.submit(Chunk(id=str(number)), [ref])
+
+        desk.wait_for_reports(2_002)
+        report = desk.wait_for_report("0")
+        assert isinstance(report.error, ValuesLost)
+        assert report.error.lost == (1,)
+        assert not report.started
+        assert isinstance(desk.wait_for_report("1999").error, ValuesLost)
+
+    def test_share_is_idempotent_by_key(self, desk: Desk) -> None:
+        one = desk.session.share("key", b"payload")
+        same = desk.session.share("key", b"payload")
+        empty = desk.session.share("empty", b"")
+
+        assert one is same
+        assert desk.run(chunks.Shared(id="read"), shared=[one, empty, same])[2:] == (
+            b"payload  payload"
+        )
+
+    def test_closing_ends_what_waits_and_waits_for_nobody(self, single: Desk, pipe: Pipe) -> None:
+        single.submit(chunks.Blocked(id="running", pipe=pipe.path))
+        waiting = single.submit(Chunk(id="waiting"))
+        single.wait_for_start("running")
+
+        single.session.close()
+        single.session.close()
+
+        assert isinstance(single.wait_for_report("waiting").error, ChunkCancelled)
+        with pytest.raises(ValuesLost):
+            single.session.fetch([waiting], DEADLINE_S)
+        with pytest.raises(SessionClosed):
+            single.submit(Chunk(id="late"))
+        pipe.release()
+        assert len(single.wait_for_reports(2)) == 2
+
+    def test_a_session_may_be_closed_by_a_done(self, single: Desk) -> None:
+        closed = threading.Event()
+
+        def close(report: Report) -> None:
+            single.session.close()
+            closed.set()
+
+        single.session.submit(Chunk(id="last"), done=close)
+
+        assert closed.wait(DEADLINE_S)
+
+
+@pytest.mark.parametrize("runner", RUNNERS, ids=lambda runner: type(runner).__name__)
+def test_a_runner_is_a_value_and_opens_again(runner: TaskRunner) -> None:
+    copy = pickle.loads(pickle.dumps(runner))
+
+    assert copy == runner
+    assert hash(copy) == hash(runner)
+    for one in (runner, copy):
+        with opened(one) as desk:
+            assert desk.run(Chunk(id="again")) == b"again"
+
+
+@pytest.mark.parametrize("kind", [ThreadPoolTaskRunner, ProcessTaskRunner])
+def test_a_runner_without_workers_is_refused(kind: Callable[..., TaskRunner]) -> None:
+    with pytest.raises(UsageError, match="at least 1, not 0"):
+        kind(max_workers=0)
+
+
+class TestThreads:
+    def test_values_are_handed_over_as_they_are_and_freed_with_their_ref(self) -> None:
+        with opened(ThreadPoolTaskRunner(max_workers=2)) as desk:
+            upstream = desk.submit(chunks.Large(id="large", size=10))
+            ref = desk.submit(Chunk(id="dependent"), [upstream])
+            ((value,),) = desk.session.fetch([upstream], DEADLINE_S)
+            desk.session.fetch([ref], DEADLINE_S)
+            weak = weakref.ref(value)
+
+            # The dependent has ended, so that it must not keep what it needed.
+            del value, upstream
+            desk.run(Chunk(id="one"))
+            desk.run(Chunk(id="two"))
+
+            assert weak() is None
+
+    def test_as_many_chunks_run_at_once_as_there_are_threads(self) -> None:
+        together = threading.Barrier(8, timeout=DEADLINE_S)
+
+        class Meeting(Chunk):
+            def value(self, needs: Any, shared: Any, site: Any) -> bytes:
+                together.wait()
+                return b"met"
+
+        with opened(ThreadPoolTaskRunner(max_workers=8)) as desk:
+            refs = [desk.submit(Meeting(id=str(number))) for number in range(16)]
+
+            assert desk.session.slots().most == 8
+            assert desk.session.fetch(refs, DEADLINE_S) == [[b"met"]] * 16
+
+    def test_running_chunks_see_the_close_and_still_report(self) -> None:
+        with opened(ThreadPoolTaskRunner(max_workers=1)) as desk:
+            desk.submit(chunks.UntilStopped(id="running"))
+            desk.wait_for_start("running")
+
+        assert desk.wait_for_report("running").error is None
+
+
+class TestProcesses:
+    @pytest.mark.parametrize(
+        ("chunk", "how"),
+        [
+            (chunks.Killed(id="bad"), "died of SIGKILL"),
+            (chunks.Segfaulting(id="bad"), "died of SIGSEGV"),
+            (chunks.Exiting(id="bad", code=7), "exited with code 7"),
+            (chunks.Deafened(id="bad"), "died of SIGKILL"),
+            (chunks.Orphaning(id="bad"), "lost its fork server, which died of SIGKILL"),
+        ],
+    )
+    def test_a_dead_worker_takes_only_its_chunk(self, chunk: Chunk, how: str) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            worker, _ = processes_of(desk)
+
+            refs = [desk.submit(one) for one in (chunk, Chunk(id="next"), Chunk(id="last"))]
+
+            report = desk.wait_for_report("bad")
+            assert isinstance(report.error, WorkerLost)
+            assert str(report.error) == (f"Worker {report.worker} {how} while it ran chunk bad.")
+            assert report.worker.split("/")[1] == str(worker)
+            assert report.started
+            assert desk.session.fetch(refs[1:], DEADLINE_S) == [[b"next"], [b"last"]]
+            assert processes_of(desk)[0] != worker
+
+    def test_a_worker_that_dies_idle_is_replaced(self) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            worker, _ = processes_of(desk)
+            os.kill(worker, signal.SIGKILL)
+            wait_for_end(worker)
+            desk.submit(Chunk(id="next"))
+
+            # Either it was handed over before the death was noticed, and then never read.
+            report = desk.wait_for_report("next")
+            assert report.error is None or not report.started
+            assert desk.run(Chunk(id="last")) == b"last"
+
+    def test_values_survive_their_worker(self) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            refs = [
+                desk.submit(chunks.Large(id="small", size=10)),
+                desk.submit(chunks.Large(id="large", size=100_000)),
+            ]
+            desk.submit(chunks.Killed(id="killed"))
+            desk.wait_for_report("killed")
+
+            joined = desk.run(chunks.Changing(id="join"), refs)
+
+            assert joined == b"!" + b"x" * 9 + b"!" + b"x" * 99_999
+            # The reader changed its own views alone.
+            assert desk.session.fetch(refs) == [[b"x" * 10], [b"x" * 100_000]]
+
+    def test_values_move_between_workers(self, pipe: Pipe) -> None:
+        with opened(ProcessTaskRunner(max_workers=2)) as desk:
+            upstream = desk.submit(chunks.Large(id="large", size=100_000))
+            first = desk.wait_for_report("large").worker
+            # Whichever worker takes the blocked chunk, one of the two readers is the other one.
+            refs = [desk.submit(chunks.Changing(id=str(number)), [upstream]) for number in "ab"]
+            desk.session.fetch(refs, DEADLINE_S)
+            desk.submit(chunks.Blocked(id="blocked", pipe=pipe.path))
+            desk.wait_for_start("blocked")
+            assert desk.run(chunks.Changing(id="reader"), [upstream])[:2] == b"!x"
+            pipe.release()
+            workers = {desk.wait_for_report(chunk).worker for chunk in ("blocked", "reader")}
+
+            assert len(workers) == 2
+            assert first in workers or len({first, *workers}) == 3
+
+    def test_a_share_is_mapped_once_per_process_and_forgotten_with_its_ref(
+        self, folders: Callable[[], list[str]]
+    ) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            share = desk.session.share("key", b"payload" * 1_000)
+            for number in range(3):
+                counted = desk.run(chunks.Shared(id=str(number)), shared=[share, share])
+                assert counted.split(b" ", 1)[0] == b"1"
+
+            del share
+
+            assert desk.run(chunks.Shared(id="last")) == b"0"
+            assert not [name for name in folders() if name.startswith("shared")]
+
+    def test_files_go_with_their_refs(self, folders: Callable[[], list[str]]) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            empty = folders()
+            kept = desk.submit(chunks.Large(id="kept", size=100_000))
+            dropped = desk.submit(chunks.Large(id="dropped", size=100_000))
+            desk.session.fetch([kept, dropped], DEADLINE_S)
+            assert len(folders()) == len(empty) + 2
+
+            del dropped
+            gc.collect()
+            assert len(folders()) == len(empty) + 1
+
+            desk.submit(chunks.Large(id="nobody's", size=100_000))
+            desk.wait_for_report("nobody's")
+            desk.run(Chunk(id="large", label="x" * 200_000))
+            desk.submit(chunks.Killed(id="killed", label="x" * 200_000))
+            desk.wait_for_report("killed")
+            gc.collect()
+            assert len(folders()) == len(empty) + 1
+            assert desk.session.fetch([kept]) == [[b"x" * 100_000]]
+
+    def test_views_outlive_their_ref_and_the_session(self) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            ((view,),) = desk.session.fetch(
+                [desk.submit(chunks.Large(id="large", size=100_000))], DEADLINE_S
+            )
+
+        assert view == b"x" * 100_000
+
+    def test_values_whose_files_are_gone_are_lost(
+        self, folders: Callable[[], list[str]], tmp_path: Path
+    ) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            before = set(tmp_path.rglob("*"))
+            ref = desk.submit(chunks.Large(id="large", size=100_000))
+            desk.session.fetch([ref], DEADLINE_S)
+            for path in set(tmp_path.rglob("*")) - before:
+                path.unlink()
+
+            with pytest.raises(ValuesLost) as lost:
+                desk.session.fetch([desk.submit(Chunk(id="there")), ref], DEADLINE_S)
+            assert lost.value.lost == (1,)
+            desk.submit(Chunk(id="dependent"), [ref])
+            assert isinstance(desk.wait_for_report("dependent").error, ValuesLost)
+
+    def test_closing_leaves_no_process_and_no_file(
+        self, folders: Callable[[], list[str]], tmp_path: Path
+    ) -> None:
+        with opened(ProcessTaskRunner(max_workers=2)) as desk:
+            worker, server = processes_of(desk)
+            ref = desk.submit(chunks.Large(id="large", size=100_000))
+            desk.session.fetch([ref], DEADLINE_S)
+            desk.submit(chunks.UntilStopped(id="running"))
+            desk.wait_for_start("running")
+            assert is_there(worker)
+            assert is_there(server)
+
+        assert isinstance(desk.wait_for_report("running").error, ChunkCancelled)
+        assert not is_there(worker)
+        assert not is_there(server)
+        assert list((tmp_path / "memory").iterdir()) == []
+        assert list((tmp_path / "disk").iterdir()) == []
+        with pytest.raises(ValuesLost):
+            desk.session.fetch([ref])
+        with pytest.raises(SessionClosed):
+            desk.session.share("late", b"")
+
+    def test_interrupts_from_the_terminal_are_for_the_driver(self) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            before = processes_of(desk)
+
+            assert desk.run(chunks.Interrupted(id="interrupted")) == b"alive"
+            assert processes_of(desk) == before
+
+    def test_100_mb_are_written_without_a_copy(self) -> None:
+        size = 100_000_000
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            before = int(desk.run(chunks.Peak(id="before")))
+            ref = desk.submit(chunks.Large(id="large", size=size))
+            ((view,),) = desk.session.fetch([ref], DEADLINE_S)
+            after = int(desk.run(chunks.Peak(id="after")))
+
+            assert view.nbytes == size
+            assert view[size - 1] == ord("x")
+            assert after - before < 1.5 * size
+
+    def test_parcels_go_to_disk_where_memory_is_short(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            # More than half of what any machine has.
+            assert not parcels._has_room("/dev/shm", 2**60)
+        monkeypatch.setattr(parcels, "MEMORY_FOLDER", tmp_path / "missing")
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            assert desk.run(chunks.Large(id="large", size=100_000)) == b"x" * 100_000
+
+    def test_what_does_not_pickle_is_told(self) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            desk.submit(chunks.Unread(id="unread"))
+            error = desk.wait_for_report("unread").error
+            assert type(error) is InfrastructureError
+            assert "LookupError: not here" in str(error)
+
+            assert desk.run(Chunk(id="next")) == b"next"
+
+    def test_a_module_that_can_not_be_preloaded_is_told(
+        self, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with opened(ProcessTaskRunner(max_workers=1, preload=("no_such_module",))) as desk:
+            desk.submit(Chunk(id="one"))
+            report = desk.wait_for_report("one")
+
+        assert isinstance(report.error, ResourcesUnavailable)
+        assert not report.started
+        assert "fork server exited with code 1 before it was ready" in str(report.error)
+        assert "no_such_module" in capfd.readouterr().err
+
+    def test_workers_find_modules_of_folders_added_later(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            (tmp_path / "added_later.py").write_text(
+                "from tests.unit.adapters.local_chunks import Chunk\n"
+                "class Added(Chunk):\n    __slots__ = ()\n"
+            )
+            monkeypatch.syspath_prepend(tmp_path)
+            added = __import__("added_later")
+
+            assert desk.run(added.Added(id="added")) == b"added"
+
+    def test_windows_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "platform", "win32")
+
+        with pytest.raises(InfrastructureError, match="use ThreadPoolTaskRunner"):
+            ProcessTaskRunner().open(lambda chunk, message: None)
+
+
+SCRIPT = """
+print("imported", flush=True)
+import sys, tempfile, threading
+from pathlib import Path
+from fanfold.adapters.runners import parcels
+from fanfold.adapters.runners.processes import ProcessTaskRunner
+from fanfold.adapters.runners.threads import ThreadPoolTaskRunner
+from tests.unit.adapters import local_chunks as chunks
+
+parcels.MEMORY_FOLDER = Path(tempfile.gettempdir())
+started = threading.Event()
+session = {runner}(max_workers=2).open(lambda chunk, message: started.set())
+ref = session.submit(chunks.Processes(id="one"), done=lambda report: None)
+((buffer,),) = session.fetch([ref])
+print(bytes(buffer).decode(), flush=True)
+started.clear()
+"""
+LEAVES_IT_RUNNING = """
+ref = session.submit(chunks.UntilStopped(id="running"), done=lambda report: None)
+started.wait()
+print("running", flush=True)
+"""
+WAITS = """
+sys.stdin.readline()
+"""
+
+
+class TestScripts:
+    @pytest.fixture
+    def environment(self, tmp_path: Path) -> dict[str, str]:
+        (tmp_path / "temporary").mkdir()
+        path = os.pathsep.join(str(entry) for entry in sys.path if entry)
+        return os.environ | {"PYTHONPATH": path, "TMPDIR": str(tmp_path / "temporary")}
+
+    @pytest.mark.parametrize("standard_input", [False, True])
+    def test_a_script_needs_no_guard(
+        self, standard_input: bool, tmp_path: Path, environment: dict[str, str]
+    ) -> None:
+        script = SCRIPT.format(runner="ProcessTaskRunner") + "session.close()\n"
+        (tmp_path / "script.py").write_text(script)
+
+        ended = subprocess.run(
+            [sys.executable, "-" if standard_input else "script.py"],
+            input=script if standard_input else "",
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stderr == ""
+        first, processes = ended.stdout.splitlines()
+        assert first == "imported"
+        assert len(processes.split()) == 2
+
+    @pytest.mark.parametrize("runner", ["ProcessTaskRunner", "ThreadPoolTaskRunner"])
+    def test_an_exit_without_close_waits_for_nobody(
+        self, runner: str, tmp_path: Path, environment: dict[str, str]
+    ) -> None:
+        script = SCRIPT.format(runner=runner) + LEAVES_IT_RUNNING
+
+        ended = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+        assert ended.returncode == 0, ended.stderr
+        worker, server = ended.stdout.splitlines()[1].split()
+        if runner == "ProcessTaskRunner":
+            assert not is_there(int(worker))
+            assert not is_there(int(server))
+        assert list((tmp_path / "temporary").iterdir()) == []
+
+    def test_a_killed_driver_leaves_nothing(
+        self, tmp_path: Path, environment: dict[str, str]
+    ) -> None:
+        script = SCRIPT.format(runner="ProcessTaskRunner") + LEAVES_IT_RUNNING + WAITS
+        with subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as driver:
+            assert driver.stdout is not None
+            assert driver.stdout.readline() == "imported\n"
+            worker, server = map(int, driver.stdout.readline().split())
+            assert driver.stdout.readline() == "running\n"
+
+            driver.kill()
+
+            wait_for_end(worker)
+            wait_for_end(server)
+        assert list((tmp_path / "temporary").iterdir()) == []
