@@ -15,7 +15,7 @@ from fanfold.engine.flow import CallFlow, FlowOutcome, FlowRun, Sleep, flow_stor
 from fanfold.engine.prints import logged
 from fanfold.engine.telling import tell
 from fanfold.ports.runner import TaskRunner
-from fanfold.tasks import Delays, checked_retries, delays_in_seconds, refuse_reserved
+from fanfold.tasks import Delays, bound_method, checked_retries, delays_in_seconds, refuse_reserved
 from fanfold.validation import validator
 from fanfold.values.errors import UsageError
 from fanfold.values.ids import new_id
@@ -62,7 +62,7 @@ class Flow(Generic[P, R]):
         """Bind the flow to an instance, as a method is bound."""
         if instance is None:
             return cast("Flow[..., R]", self)
-        return Flow(functools.partial(self.fn, instance), **self._options())
+        return Flow(bound_method(self.fn, instance), **self._options())
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the flow and return its value; in an async flow, return what to await.
@@ -193,13 +193,15 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
 
     Args:
         fn: The function; sync or async. Arguments are validated against its annotations.
-        name: What runs and log lines call it; the function's name if not given.
-        tags: Labels of all its runs and of the runs inside.
-        retries: How often it is called again after an exception.
-        retry_delay_seconds: Seconds before each retry, a timedelta, or one number for each.
-        task_runner: Where submitted and mapped tasks run: "threads" (the default), "inline",
-            "processes", "dask", "ray", or a runner object.
-        log_prints: Whether prints in it and in its tasks become log lines.
+        **options: Any of these:
+
+            name: What runs and log lines call it; the function's name if not given.
+            tags: Labels of all its runs and of the runs inside.
+            retries: How often it is called again after an exception.
+            retry_delay_seconds: Seconds before each retry, a timedelta, or one number for each.
+            task_runner: Where submitted and mapped tasks run: "threads" (the default), "inline",
+                "processes", "dask", "ray", or a runner object.
+            log_prints: Whether prints in it and in its tasks become log lines.
 
     Raises:
         ReservedArgumentError: A parameter has a name that calls need themselves.

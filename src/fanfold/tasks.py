@@ -72,7 +72,7 @@ class Task(Generic[P, R]):
         """Bind the task to an instance, as a method is bound."""
         if instance is None:
             return cast("Task[..., R]", self)
-        return self._rebound(functools.partial(self.fn, instance))
+        return self._rebound(bound_method(self.fn, instance))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it here and now and return its value; in an async task, return what to await.
@@ -110,9 +110,7 @@ class Task(Generic[P, R]):
         return TaskFuture(runs.start(self._made(bound)))
 
     @overload
-    def map(
-        self: "Task[P, Coroutine[Any, Any, S]]", *args: Any, **kwargs: Any
-    ) -> MapFuture[S]: ...
+    def map(self: "Task[P, Coroutine[Any, Any, S]]", *args: Any, **kwargs: Any) -> MapFuture[S]: ...
     @overload
     def map(self: "Task[P, S]", *args: Any, **kwargs: Any) -> MapFuture[S]: ...
     def map(self, *args: Any, **kwargs: Any) -> MapFuture[Any]:
@@ -203,7 +201,11 @@ class Task(Generic[P, R]):
     @functools.cached_property
     def _folder(self) -> str:
         """The task's folder in the store: readable, and different for tasks of equal names."""
-        origin = (getattr(self.fn, "__module__", ""), getattr(self.fn, "__qualname__", ""), self.name)
+        origin = (
+            getattr(self.fn, "__module__", ""),
+            getattr(self.fn, "__qualname__", ""),
+            self.name,
+        )
         readable = re.sub(r"[^A-Za-z0-9_-]+", "-", self.name)[:40]
         return f"{readable}-{keys.digest(origin).hex()[:12]}"
 
@@ -229,16 +231,18 @@ def task(fn: Any = None, /, **options: Any) -> Any:
 
     Args:
         fn: The function; sync or async.
-        name: What runs and log lines call it; the function's name if not given.
-        tags: Labels of all its runs, added to those of the flow around.
-        retries: How often it is called again after an exception.
-        retry_delay_seconds: Seconds before each retry, a timedelta, or one number for each, the
-            last of which serves all later retries. No slot is held meanwhile.
-        log_prints: Whether prints become log lines; None does what the flow does.
-        cache_key_fn: Called with a `TaskRunContext` and the arguments by name; calls with equal
-            keys share a result. Return None not to cache a call.
-        cache_policy: `INPUTS`: calls with equal arguments share a result.
-        cache_expiration: How long a result may be used; for ever if not given.
+        **options: Any of these:
+
+            name: What runs and log lines call it; the function's name if not given.
+            tags: Labels of all its runs, added to those of the flow around.
+            retries: How often it is called again after an exception.
+            retry_delay_seconds: Seconds before each retry, a timedelta, or one number for each, the
+                last of which serves all later retries. No slot is held meanwhile.
+            log_prints: Whether prints become log lines; None does what the flow does.
+            cache_key_fn: Called with a `TaskRunContext` and the arguments by name; calls with equal
+                keys share a result. Return None not to cache a call.
+            cache_policy: `INPUTS`: calls with equal arguments share a result.
+            cache_expiration: How long a result may be used; for ever if not given.
 
     Raises:
         ReservedArgumentError: A parameter has a name that calls need themselves.
@@ -254,6 +258,11 @@ def _make(options: dict[str, Any], fn: Any) -> Any:
     return Task(fn, **options)
 
 
+def bound_method(fn: Callable[..., R], instance: object) -> Callable[..., R]:
+    """Return a function with its first argument given, as Python binds methods."""
+    return cast("Callable[..., R]", functools.partial(fn, instance))
+
+
 def delays_in_seconds(delays: Delays) -> tuple[float, ...]:
     """Return retry delays as a tuple of seconds.
 
@@ -265,7 +274,7 @@ def delays_in_seconds(delays: Delays) -> tuple[float, ...]:
         delays = delays.total_seconds()
     if isinstance(delays, (int, float)):
         delays = (delays,) if delays else ()
-    if isinstance(delays, str) or not isinstance(delays, Sequence):
+    if isinstance(delays, str) or not isinstance(cast(Any, delays), Sequence):
         raise TypeError(f"retry_delay_seconds takes seconds or a list of them, not {delays!r}.")
     if len(delays) > 50:
         raise ValueError(f"retry_delay_seconds takes at most 50 delays, not {len(delays)}.")
@@ -280,7 +289,7 @@ def checked_retries(name: str, retries: int) -> int:
     Raises:
         UsageError: It isn't a whole number of at least 0.
     """
-    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+    if type(retries) is not int or retries < 0:
         raise UsageError(f"{name} can be retried 0 or more times, not {retries!r}.")
     return retries
 

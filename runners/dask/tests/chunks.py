@@ -35,17 +35,13 @@ def give(needs: Any, shared: Any, site: Site, *values: Any) -> list[Any]:
     return [value if isinstance(value, bytes) else pickle.dumps(value) for value in values]
 
 
-def process(needs: Any, shared: Any, site: Site) -> list[bytes]:
-    return [str(os.getpid()).encode()]
-
-
 def join(needs: Sequence[Values], shared: Sequence[Any], site: Site) -> list[bytes]:
     """Return all parts of all needs, one after the other, then what is shared."""
     return [bytes(part) for parts in needs for part in parts] + [bytes(one) for one in shared]
 
 
-def identify(needs: Any, shared: Sequence[Any], site: Site) -> list[bytes]:
-    """Return which process saw which object as what was shared."""
+def see(needs: Any, shared: Sequence[Any], site: Site) -> list[bytes]:
+    """Return which process saw which object as what was shared, and of what size."""
     return [f"{os.getpid()} {id(shared[0])} {len(shared[0])}".encode()]
 
 
@@ -57,35 +53,42 @@ def say(needs: Any, shared: Any, site: Site, count: int) -> list[bytes]:
 
 def note(needs: Any, shared: Any, site: Site, folder: str, name: str) -> list[bytes]:
     """Leave a file that counts this run."""
-    (Path(folder) / f"{name}.{time.time_ns()}").touch()
+    Path(folder, f"{name}.{time.time_ns()}").touch()
     return [name.encode()]
 
 
-def wait_until_stopping(
+def stay(
     needs: Any, shared: Any, site: Site, folder: str, name: str, seconds: float
 ) -> list[bytes]:
-    """Leave a file, run until cancelled or time is up, and leave another file if cancelled."""
-    (Path(folder) / f"{name}.{os.getpid()}").touch()
+    """Say the process's id, and run until told to stop or time is up; leave a file if told."""
+    note(needs, shared, site, folder, name)
+    site.say(str(os.getpid()).encode())
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if site.stopping():
-            (Path(folder) / f"{name}.stopped").touch()
+            Path(folder, f"{name}-stopped").touch()
             break
         time.sleep(0.001)
     return [name.encode()]
 
 
+def time_stopping(needs: Any, shared: Any, site: Site, count: int) -> list[bytes]:
+    """Return how many seconds `stopping` takes each time."""
+    start = time.perf_counter()
+    for _ in range(count):
+        site.stopping()
+    return [pickle.dumps((time.perf_counter() - start) / count)]
+
+
 class Jealous:
-    """Can't be unpickled but in the process that made it."""
+    """Can't be unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return only_in, (os.getpid(),)
+        return refuse, ()
 
 
-def only_in(pid: int) -> str:
-    if os.getpid() != pid:
-        raise AssertionError("A value was unpickled where nobody asked for it.")
-    return "unpickled"
+def refuse() -> None:
+    raise AssertionError("A value was unpickled where nobody asked for it.")
 
 
 def give_jealous(needs: Any, shared: Any, site: Site) -> list[bytes]:

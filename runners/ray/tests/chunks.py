@@ -33,6 +33,14 @@ class Work:
         return Report(chunk=self.id, worker=site.worker, reached=1, states=((1, 1),)), values
 
 
+def wait_for(path: Path, deadline_s: float = 30.0) -> None:
+    """Return when a file exists that another process touches."""
+    ends = time.monotonic() + deadline_s
+    while not path.exists():
+        assert time.monotonic() < ends, f"{path} was never touched"
+        time.sleep(0.01)
+
+
 def echo(given: Any, *, needs: Sequence[Values], shared: Sequence[Any], site: Site) -> Result:
     """Return what was given, pickled, and the total size of all inputs."""
     sizes = [len(view) for views in needs for view in views] + [len(view) for view in shared]
@@ -53,8 +61,9 @@ def words(given: Sequence[tuple[float, bytes]], *, site: Site, **_: Any) -> Resu
 
 
 def until_stopped(given: str, *, site: Site, **_: Any) -> Result:
-    """Touch the file given and run until `stopping`, for 30 s at most."""
-    Path(given).touch()
+    """Touch the file given, if any, and run until `stopping`, for 30 s at most."""
+    if given:
+        Path(given).touch()
     began = time.monotonic()
     while not site.stopping() and time.monotonic() - began < 30:
         time.sleep(0.01)
@@ -65,9 +74,7 @@ def until_released(given: tuple[str, str], *, site: Site, **_: Any) -> Result:
     """Touch the first file and run until the second exists, for 30 s at most."""
     started, release = map(Path, given)
     started.touch()
-    began = time.monotonic()
-    while not release.exists() and time.monotonic() - began < 30:
-        time.sleep(0.01)
+    wait_for(release)
     return [b"released"]
 
 

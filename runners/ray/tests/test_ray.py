@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import ray
 from runners.ray.tests import chunks
-from runners.ray.tests.chunks import Work
+from runners.ray.tests.chunks import Work, wait_for
 
 from fanfold.ports.runner import Session
 from fanfold.values.errors import (
@@ -84,14 +84,6 @@ def desk(running_ray: None) -> Iterator[Desk]:
     leaked = set(threading.enumerate()) - threads
     # Ray's own thread gets a Python name when it first calls back.
     assert not [thread for thread in leaked if not thread.name.startswith("Dummy")]
-
-
-def wait_for(path: Path) -> None:
-    """Return when a file exists that another process touches."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} was never touched"
-        threading.Event().wait(0.01)
 
 
 def test_a_description_travels_and_compares() -> None:

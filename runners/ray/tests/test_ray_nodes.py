@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 from runners.ray.tests import chunks
-from runners.ray.tests.chunks import Work
+from runners.ray.tests.chunks import Work, wait_for
 
 from fanfold.values.errors import ValuesLost, WorkerLost
 from fanfold.values.messages import Report
@@ -32,7 +32,9 @@ def cluster() -> Iterator[Cluster]:
         started.shutdown()
 
 
-def test_a_lost_node_is_told_for_what_ran_and_what_lay_there(cluster: Cluster) -> None:
+def test_a_lost_node_is_told_for_what_ran_and_what_lay_there(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     node = cluster.add_node(num_cpus=1)
     session = RayTaskRunner(address=cluster.address).open(lambda *_: None)
     news: queue.Queue[Report] = queue.Queue()
@@ -44,7 +46,8 @@ def test_a_lost_node_is_told_for_what_ran_and_what_lay_there(cluster: Cluster) -
     big = run(Work(call=chunks.zeros, given=5_000_000))
     for _ in range(2):
         assert news.get(timeout=DEADLINE_S).error is None
-    run(Work(call=chunks.until_stopped, given=os.devnull))
+    run(Work(call=chunks.until_stopped, given=str(tmp_path / "started")))
+    wait_for(tmp_path / "started")
 
     cluster.remove_node(node, allow_graceful=False)
 

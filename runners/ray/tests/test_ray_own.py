@@ -29,7 +29,7 @@ assert done.get(timeout=30).error is None
 print("NODES", *listening(set(os.popen("ss -ltnpH").read().splitlines()) - set(before)))
 print("SESSION", os.path.realpath("/tmp/ray/session_latest"))
 if {stays}:
-    second.submit(chunks.Work(call=chunks.until_stopped, given=os.devnull), done=done.put)
+    second.submit(chunks.Work(call=chunks.until_stopped, given=""), done=done.put)
 else:
     second.close()
     import ray

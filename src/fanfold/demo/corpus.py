@@ -21,7 +21,7 @@ FEWEST_WORDS = 6
 """Shorter docstrings ("See base class.") say too little to learn from or to be searched for."""
 
 LAYOUT = "1"
-"""Part of the digest: change it with whatever makes other files, data or vectors of equal sources."""
+"""Part of the digest: change it with whatever makes other files or vectors of equal sources."""
 
 _INSTALLED = frozenset({"__pycache__", "dist-packages", "site-packages"})
 _TESTS = frozenset({"idle_test", "test", "tests"})

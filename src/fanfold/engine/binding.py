@@ -1,4 +1,4 @@
-"""Turns a call's arguments into the shape of its elements' calls and the sources of their values."""
+"""Turns a call's arguments into the shape of its elements' calls and sources of values."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,7 +75,9 @@ class _Binder:
         source = future.source()
         if source.run.session is not self.session:
             return future.result()  # type: ignore[attr-defined]
-        number = self._numbers.setdefault((source.run, source.indices, source.whole), len(self.fills))
+        number = self._numbers.setdefault(
+            (source.run, source.indices, source.whole), len(self.fills)
+        )
         self.fills[number] = source
         holes.add(number)
         return Hole(number)
@@ -95,7 +97,9 @@ class _Binder:
         changed: list[Any] = []
         for index, item in enumerate(items):
             holes: set[int] = set()
-            changed.append(substitute(item, Future, lambda future, into=holes: self._hole(future, into)))
+            changed.append(
+                substitute(item, Future, lambda future, into=holes: self._hole(future, into))
+            )
             if holes:
                 self.of[index] = (*self.of.get(index, ()), *sorted(holes))
         return Given(items=changed, holes=True) if self.of else Given(items=items)

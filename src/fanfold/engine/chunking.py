@@ -1,8 +1,8 @@
 """How a map is cut: slots and measured seconds in, sizes and budgets out. Pure.
 
-Chunks limit themselves: each is a generous range with a time budget, stops between elements once the
-budget is spent, and the rest is handed out anew. So no guess can be far wrong, the tail is balanced,
-and the cluster sees a few hundred chunks whatever the map's length.
+Chunks limit themselves: each is a generous range with a time budget, stops between elements once
+the budget is spent, and the rest is handed out anew. So no guess can be far wrong, the tail is
+balanced, and the cluster sees a few hundred chunks whatever the map's length.
 """
 
 from collections import deque
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fanfold.values.resources import Slots
 
 BUDGET_S = 0.3
-"""Long enough to hide a cluster's 2 to 5 ms per chunk, short enough for a prompt tail and cancel."""
+"""Long enough to hide a cluster's 2 to 5 ms per chunk, short enough for a prompt cancel."""
 SHORTEST_S = 0.01
 """A chunk isn't cut below this much measured work: about twice what carrying it costs."""
 CHUNKS_PER_SECOND = 200.0
@@ -22,7 +22,7 @@ PER_SLOT = 4
 FEWEST_IN_FLIGHT = 8
 """Or an autoscaler that starts from nothing would see no demand."""
 FIRST_CHUNK = 16
-"""With nothing measured yet, a short map isn't cut finer than this unless slots would stay empty."""
+"""With nothing measured yet, a short map isn't cut finer than this unless slots stay empty."""
 INPUT_BYTES = 1 << 20
 """Most inputs that travel inside a chunk; Dask's scheduler keeps them while the chunk lives."""
 PIECES = 32
@@ -154,7 +154,7 @@ def take(todo: deque[Batch], count: int) -> Batch:
 
 
 def cut(batch: Batch) -> list[Batch]:
-    """Cut what a lost worker held into at most `PIECES` suspect batches, single elements at last."""
+    """Cut what a lost worker held into `PIECES` suspect batches at most, at last single ones."""
     size_of_piece = -(-len(batch) // PIECES)
     pieces: list[Batch] = []
     rest: Batch | None = Batch(spans=batch.spans, suspect=True)

@@ -1,6 +1,6 @@
 """Which run the current code belongs to: context variables, one for flows and one for tasks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def current() -> RunContext | None:
 
 
 @contextmanager
-def running(context: RunContext) -> Iterator[RunContext]:
+def running(context: RunContext) -> Generator[RunContext]:
     """Let the code inside belong to a run."""
     token = _CURRENT.set(context)
     try:
@@ -56,7 +56,7 @@ def current_tags() -> frozenset[str]:
 
 
 @contextmanager
-def tagged(*names: str) -> Iterator[frozenset[str]]:
+def tagged(*names: str) -> Generator[frozenset[str]]:
     """Put tags on whatever starts inside; nested uses add up."""
     both = _TAGS.get() | frozenset(names)
     token = _TAGS.set(both)
@@ -64,5 +64,3 @@ def tagged(*names: str) -> Iterator[frozenset[str]]:
         yield both
     finally:
         _TAGS.reset(token)
-
-

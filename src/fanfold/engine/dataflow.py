@@ -1,4 +1,4 @@
-"""Finds what a value is waiting for, however deep it sits, and puts the real things in its place."""
+"""Finds what a value is waiting for, however deep it sits, and puts the real things there."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,11 +1,11 @@
-"""Direct calls: a run of one element, driven by the calling thread or loop instead of the dispatcher."""
+"""Direct calls: a run of one element, driven by the calling thread or loop."""
 
 import asyncio
 import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from fanfold.engine.committing import write_index
@@ -46,7 +46,7 @@ class _Here:
     def fetch(self, refs: Sequence[Ref], timeout_s: float | None = None) -> Sequence[Values]:
         return [ref.values for ref in refs]
 
-    def cancel(self, refs: Sequence[Ref]) -> None:
+    def cancel(self, refs: Collection[Ref]) -> None:
         """There is never anything pending."""
 
     def close(self) -> None:
@@ -77,10 +77,16 @@ class _Caller:
         self._run = run
         self._sleep = sleep
         self._heard: deque[dict[str, Any]] = deque([{}])
-        self._due: float | None = None
+        self._performers: dict[type, Callable[[Any], Any]] = {
+            Submit: self._submit,
+            Wait: self._wait,
+            Commit: self._commit,
+            Publish: self._nothing,
+            Remake: self._nothing,
+        }
 
     def perform(self, effect: Any) -> Any:
-        return self._PERFORMERS[type(effect)](self, effect)
+        return self._performers[type(effect)](effect)
 
     def _submit(self, effect: Submit) -> Any:
         held = _Held()
@@ -122,14 +128,6 @@ class _Caller:
 
     def _nothing(self, effect: Publish | Remake) -> None:
         """Nobody depends on a direct call."""
-
-    _PERFORMERS: dict[type, Any] = {
-        Submit: _submit,
-        Wait: _wait,
-        Commit: _commit,
-        Publish: _nothing,
-        Remake: _nothing,
-    }
 
 
 def call_here(call: Call) -> Run:

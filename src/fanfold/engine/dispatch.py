@@ -47,6 +47,12 @@ class Dispatcher:
         self._order = count()
         self._news: deque[tuple[Run, What]] = deque()
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="fanfold-commit")
+        self._performers: dict[type, Callable[[Run, _Desk, Any], Any]] = {
+            Submit: self._submit,
+            Publish: self._publish,
+            Commit: self._commit,
+            Remake: self._remake,
+        }
         self._thread = threading.Thread(target=self._loop, name="fanfold-dispatch", daemon=True)
         self._thread.start()
 
@@ -66,13 +72,14 @@ class Dispatcher:
         while True:
             self._news.append(self._next())
             while self._news:
-                run, what = self._news.popleft()
-                try:
-                    self._step(run, what)
-                except Exception as error:  # a bug of ours: told, and nobody waits for ever
-                    logger.exception("%s can't go on", run.name)
-                    self._break(run, error)
-            del run
+                self._try_step(*self._news.popleft())
+
+    def _try_step(self, run: Run, what: What) -> None:
+        try:
+            self._step(run, what)
+        except Exception as error:  # a bug of ours: told, and nobody waits for ever
+            logger.exception("%s can't go on", run.name)
+            self._break(run, error)
 
     def _next(self) -> tuple[Run, What]:
         while True:
@@ -100,7 +107,7 @@ class Dispatcher:
                 if isinstance(effect, Wait):
                     self._wait(run, desk, effect.until)
                     break
-                answer = _PERFORMERS[type(effect)](self, run, desk, effect)
+                answer = self._performers[type(effect)](run, desk, effect)
         except StopIteration:
             self._finish(run, desk)
         if "lost" in what:
@@ -180,14 +187,6 @@ class Dispatcher:
         if desk is not None:
             self._publish(run, desk, Publish(spans=[(0, run.count)]))
             self._finish(run, desk)
-
-
-_PERFORMERS: dict[type, Callable[[Dispatcher, Run, _Desk, Any], Any]] = {
-    Submit: Dispatcher._submit,
-    Publish: Dispatcher._publish,
-    Commit: Dispatcher._commit,
-    Remake: Dispatcher._remake,
-}
 
 
 @cache

@@ -46,7 +46,9 @@ def restore(failure: Failure) -> BaseException:
 
 def users_frames(frames: TracebackType | None) -> TracebackType | None:
     """Return the traceback without Fanfold's own frames, unless nothing would be left."""
-    kept = [tb for tb in _walk(frames) if not tb.tb_frame.f_code.co_filename.startswith(_OUR_FOLDER)]
+    kept = [
+        tb for tb in _walk(frames) if not tb.tb_frame.f_code.co_filename.startswith(_OUR_FOLDER)
+    ]
     if not kept:
         return frames
     following: TracebackType | None = None
@@ -77,4 +79,8 @@ def _stand_in(failure: Failure) -> RemoteError:
 
 
 def _qualified(kind: type) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )

@@ -1,4 +1,4 @@
-"""A flow run: the session that its tasks run on, the runs it started, and the story of its calls."""
+"""A flow run: the session that its tasks run on, the runs it started, the story of its calls."""
 
 import threading
 from collections.abc import Callable, Generator

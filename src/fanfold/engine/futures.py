@@ -58,7 +58,9 @@ class TaskFuture(Future, Generic[R]):
         code = StateName(self.run.states[self.index])
         failure = self.run.error(self.index)
         if code.final and code not in WITH_VALUE and failure is not None:
-            return State(code=code, message=f"{failure.kind}: {failure.message}", error=restore(failure))
+            return State(
+                code=code, message=f"{failure.kind}: {failure.message}", error=restore(failure)
+            )
         return State(code=code)
 
     def done(self) -> bool:
@@ -84,6 +86,7 @@ class TaskFuture(Future, Generic[R]):
         return read(self.run, range(self.index, self.index + 1), timeout, raise_on_failure)[0]
 
     def source(self) -> From:
+        """Return it as an argument of another run: one value."""
         return From(run=self.run, indices=range(self.index, self.index + 1), whole=False)
 
 
@@ -173,9 +176,7 @@ class MapFuture(Future, Generic[R]):
         self, name: str, function: Any, groups: Sequence["MapFuture[Any]"], initial: tuple[Any, ...]
     ) -> Run:
         info = replace(self.run.call.spec.info, id=new_id(), name=name)
-        spec = TaskSpec(
-            fn=_folded, layout=Layout(args=(function, Mapped(0), *initial)), info=info
-        )
+        spec = TaskSpec(fn=_folded, layout=Layout(args=(function, Mapped(0), *initial)), info=info)
         sources = Sources(
             columns=(Given(items=[Hole(number) for number in range(len(groups))], holes=True),),
             fills={number: group.source() for number, group in enumerate(groups)},
@@ -184,6 +185,7 @@ class MapFuture(Future, Generic[R]):
         return self.run.owner.start(Call(spec=spec, sources=sources, count=len(groups)))
 
     def source(self) -> From:
+        """Return it as an argument of another run: a column, or a list of values."""
         return From(run=self.run, indices=self.indices)
 
 
@@ -229,7 +231,9 @@ def read(run: Run, indices: range, timeout: float | None, raise_on_failure: bool
 def _with_errors(run: Run, indices: range, values: list[Any], raise_on_failure: bool) -> list[Any]:
     if not run.details:
         return values
-    for place, index in enumerate(indices) if len(indices) < len(run.details) else _failed(run, indices):
+    for place, index in (
+        enumerate(indices) if len(indices) < len(run.details) else _failed(run, indices)
+    ):
         if run.states[index] not in WITH_VALUE:
             failure = run.error(index)
             assert failure is not None

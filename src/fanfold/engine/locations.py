@@ -81,6 +81,4 @@ class Locations:
 def _part(old: Stretch, start: int, stop: int) -> Stretch:
     if start == old.first and stop == old.first + old.count:
         return old
-    return Stretch(
-        first=start, count=stop - start, ref=old.ref, slot=old.slot + start - old.first
-    )
+    return Stretch(first=start, count=stop - start, ref=old.ref, slot=old.slot + start - old.first)

@@ -1,10 +1,10 @@
-"""`log_prints`: a print inside a run becomes a log line of that run; elsewhere print stays print."""
+"""`log_prints`: a print inside a run becomes a line of its log; elsewhere print stays print."""
 
 import builtins
 import io
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ def _print(*values: Any, **options: Any) -> None:
 
 
 @contextmanager
-def logged(wanted: bool = True) -> Iterator[None]:
+def logged(wanted: bool = True) -> Generator[None]:
     """Route prints while the code inside runs.
 
     The replacement of `print` is one for the process and asks each time whose code prints, so runs

@@ -79,7 +79,9 @@ class Readiness:
                 return
             arrived[start:stop] = b"\x01" * (stop - start)
             self._news.append((start, stop))
-            for match in _NO_VALUE.finditer(column.run.states, start + indices.start, stop + indices.start):
+            for match in _NO_VALUE.finditer(
+                column.run.states, start + indices.start, stop + indices.start
+            ):
                 yield self._fail(match.start() - indices.start, column.run, match.start())
             return
         for index in range(*span):
@@ -139,9 +141,7 @@ def root_cause(run: "Run", index: int) -> str:
 
 
 def _all_final(source: From) -> bool:
-    return all(
-        _ALL_FINAL.fullmatch(source.run.states, *span) for span in spans_of(source.indices)
-    )
+    return all(_ALL_FINAL.fullmatch(source.run.states, *span) for span in spans_of(source.indices))
 
 
 def _without_value(source: From) -> int | None:

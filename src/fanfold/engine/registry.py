@@ -1,4 +1,4 @@
-"""Finds adapters by name, through entry points, and says what to install for those that are missing."""
+"""Finds adapters by name, through entry points, and says what to install for missing ones."""
 
 from functools import cache
 from importlib import import_module

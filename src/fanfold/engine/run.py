@@ -1,7 +1,7 @@
 """The driver's story of one map run: hand out, take in, hand out again. Decides; does no I/O.
 
-A call is a run of one element, a submit too. Nothing here grows by an object per element: states are
-bytes, places are stretches, and only elements that failed, retried or lost a worker have entries.
+A call is a run of one element, a submit too. Nothing here grows by an object per element: states
+are bytes, places are stretches; only elements that failed, retried or lost a worker have entries.
 """
 
 import heapq
@@ -39,7 +39,7 @@ COMMIT_S = 1.0
 COMMIT_CHUNKS = 64
 """One index object per second or per so many chunks, whichever comes first."""
 SHARED_BYTES = 65_536
-"""Below, a spec travels with each chunk: cheaper than a round trip to put it on the cluster first."""
+"""Below, a spec travels with each chunk: cheaper than a round trip to put it there first."""
 
 _FINAL_CODES = bytes(sorted(FINAL))
 _VALUE_STRETCH = re.compile(b"[" + re.escape(bytes(sorted(WITH_VALUE))) + b"]+")
@@ -277,7 +277,9 @@ class Run:
         self.states[start:stop] = bytes(stop - start)
         self.left += stop - start
         if self._sources is None:
-            gone = ValuesLost("the value is gone from the cluster, and so is what it was made from", ())
+            gone = ValuesLost(
+                "the value is gone from the cluster, and so is what it was made from", ()
+            )
             return self._finish_all(batch, StateName.CRASHED, gone)
         self._todo.append(batch)
         return []
@@ -474,7 +476,9 @@ class Run:
         for index in batch.indices():
             _, errors = wire.dump_list([source.items[index] for source in given])
             if errors:
-                error = wire.not_picklable(f"An argument of {self.label(index)}", next(iter(errors.values())))
+                error = wire.not_picklable(
+                    f"An argument of {self.label(index)}", next(iter(errors.values()))
+                )
                 self._finish(index, StateName.FAILED, capture(error, travels=False))
                 failed.append((index, index + 1))
             else:
@@ -515,9 +519,7 @@ class Run:
         self._end(index, StateName.CRASHED, Crashed, message)
         return [batch.spans[0]]
 
-    def _finish_all(
-        self, batch: Batch, state: StateName, error: InfrastructureError
-    ) -> list[Span]:
+    def _finish_all(self, batch: Batch, state: StateName, error: InfrastructureError) -> list[Span]:
         kind = Crashed if state is StateName.CRASHED else RunCancelled
         for index in batch.indices():
             self._end(index, state, kind, f"{self.label(index)}: {error}")

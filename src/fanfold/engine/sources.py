@@ -112,5 +112,3 @@ def _slice(items: Sequence[Any], spans: Sequence[Span]) -> Sequence[Any]:
     if len(spans) == 1:
         return items[slice(*spans[0])]
     return [item for start, stop in spans for item in items[start:stop]]
-
-

@@ -5,13 +5,13 @@ import inspect
 import pickle
 import re
 import time
-from collections.abc import Awaitable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from fanfold.engine import wire
+from fanfold.engine import segments, wire
 from fanfold.engine.attempt import Call, Effect, Find, Keep, Outcome, attempt
 from fanfold.engine.chunking import Batch
 from fanfold.engine.context import RunContext, running
@@ -19,12 +19,11 @@ from fanfold.engine.dataflow import substitute
 from fanfold.engine.drive import drive, drive_async
 from fanfold.engine.failures import capture
 from fanfold.engine.prints import logged
-from fanfold.engine import segments
 from fanfold.engine.segments import Index, Lookup, Segment, Stored
 from fanfold.engine.spec import Hole, TaskSpec
 from fanfold.ports.runner import Site, Values
-from fanfold.values.ids import new_id
 from fanfold.values.errors import KeyNotStable, ValuesLost
+from fanfold.values.ids import new_id
 from fanfold.values.messages import Detail, Report
 from fanfold.values.states import StateName
 
@@ -79,7 +78,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """The engine's Chunk. Spec and inputs are live objects, or pickles where the runner is remote."""
+    """The engine's Chunk; spec and inputs are live objects, or pickles for a remote runner."""
 
     id: str
     label: str
@@ -142,6 +141,11 @@ class _Shift:
         self.segment = Segment()
         self.staged: dict[str, bytes] = {}
         self.own = self._own_segments() if work.rerun and spec.cache else None
+        self.performers: dict[type, Callable[[Any], Any]] = {
+            Call: self._called,
+            Find: self._found,
+            Keep: self._kept,
+        }
         self.signature = inspect.signature(spec.fn) if spec.cache else None
 
     @contextmanager
@@ -252,7 +256,7 @@ class _Shift:
             )
 
     def _perform(self, effect: Effect) -> Any:
-        return _PERFORMERS[type(effect)](self, effect)
+        return self.performers[type(effect)](effect)
 
     def _called(self, effect: Call) -> Any:
         if self.spec.is_async:
@@ -313,11 +317,15 @@ class _Shift:
         cache = self.spec.cache
         assert cache is not None
         prefix = segments.segment_prefix(cache.folder, self.spec.info.id, self.work.id)
-        self.staged = {name: segments.staged(cache.store, name) for name in cache.store.names(prefix)}
+        self.staged = {
+            name: segments.staged(cache.store, name) for name in cache.store.names(prefix)
+        }
         return Lookup.merge(cache.store, [Index(tables=self.staged)]) if self.staged else None
 
     def _cannot_travel(self, position: int, error: Exception) -> None:
-        failure = capture(wire.not_picklable(f"A result of {self.spec.info.name}", error), travels=True)
+        failure = capture(
+            wire.not_picklable(f"A result of {self.spec.info.name}", error), travels=True
+        )
         self.states[position] = StateName.FAILED
         self.details[position] = Detail(failure=failure)
 
@@ -327,9 +335,6 @@ class _Shift:
 
     def _tell(self, line: str) -> None:
         self.site.say(pickle.dumps((self.spec.info, line), protocol=5))
-
-
-_PERFORMERS: dict[type, Any] = {Call: _Shift._called, Find: _Shift._found, Keep: _Shift._kept}
 
 
 class _Needs:
@@ -346,7 +351,9 @@ class _Needs:
         for piece in taken.pieces:
             values = self._list(piece.need)
             if piece.slot + piece.count > len(values):
-                raise ValuesLost("A chunk that was run again came less far than before.", [piece.need])
+                raise ValuesLost(
+                    "A chunk that was run again came less far than before.", [piece.need]
+                )
             found.extend(values[piece.slot : piece.slot + piece.count])
         return load_stored(found)
 
@@ -404,5 +411,3 @@ def _run_lengths(states: bytearray) -> tuple[tuple[int, int], ...]:
 
 def _stop_iteration() -> RuntimeError:
     return RuntimeError("The task raised StopIteration, which would end any loop around it.")
-
-

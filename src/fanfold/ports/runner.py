@@ -1,19 +1,19 @@
 """The runner port: how the engine runs chunks on threads, processes or a cluster.
 
-Four roles. A `TaskRunner` is a description of where tasks run; a `Session` is its live connection, used
-by the driver; a `Chunk` is work, made by the engine and opaque to the plug-in; a `Site` is what the
-plug-in gives to a running chunk. A plug-in knows nothing of tasks, elements, retries or results: it
-carries chunks there and reports and values back.
+Four roles. A `TaskRunner` is a description of where tasks run; a `Session` is its live connection,
+used by the driver; a `Chunk` is work, made by the engine and opaque to the plug-in; a `Site` is
+what the plug-in gives to a running chunk. A plug-in knows nothing of tasks, elements, retries or
+results: it carries chunks there and reports and values back.
 
 The rules, numbered as tests and comments name them:
 
 - R1 `submit` never waits for work. It refuses at once what it can't honour (a closed session).
 - R2 Each submit leads to exactly one `done(report)`, from any thread; `done` only enqueues, and is
   called with a report of an infrastructure error if the chunk itself could not make one.
-- R3 Errors of users are values inside a report. A native failure always means infrastructure, and one
-  function per plug-in translates it to the tree below `InfrastructureError`.
-- R4 `needs` are the cluster's own dependencies: values move from worker to worker, never through the
-  driver.
+- R3 Errors of users are values inside a report. A native failure always means infrastructure, and
+  one function per plug-in translates it to the tree below `InfrastructureError`.
+- R4 `needs` are the cluster's own dependencies: values move from worker to worker, never through
+  the driver.
 - R5 Report and values travel apart, and a report never waits for a free slot.
 - R6 A chunk may run twice. The driver accepts the first report of each submit and drops the rest.
 - R7 `cancel` is idempotent; pending work never starts, running work sees `Site.stopping`.

@@ -4,6 +4,7 @@ import ctypes
 import os
 import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -175,6 +176,15 @@ class Talking(Chunk):
         for number in range(self.count):
             site.say(str(number).encode())
         return b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printing(Chunk):
+    """Prints, and reads the end of standard input."""
+
+    def value(self, needs: Sequence[Any], shared: Sequence[Any], site: Site) -> Any:
+        print(f"printed by {self.id}")
+        return sys.stdin.read().encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

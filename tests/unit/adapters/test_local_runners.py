@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -130,6 +131,13 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], lis
 @pytest.fixture
 def pipe(tmp_path: Path) -> Iterator["Pipe"]:
     pipe = Pipe(tmp_path / "pipe")
+    yield pipe
+    pipe.close()
+
+
+@pytest.fixture
+def other_pipe(tmp_path: Path) -> Iterator["Pipe"]:
+    pipe = Pipe(tmp_path / "other-pipe")
     yield pipe
     pipe.close()
 
@@ -448,21 +456,22 @@ class TestProcesses:
             # The reader changed its own views alone.
             assert desk.session.fetch(refs) == [[b"x" * 10], [b"x" * 100_000]]
 
-    def test_values_move_between_workers(self, pipe: Pipe) -> None:
+    def test_values_move_between_workers(self, pipe: Pipe, other_pipe: Pipe) -> None:
         with opened(ProcessTaskRunner(max_workers=2)) as desk:
+            reader = desk.submit(chunks.Blocked(id="on the reader", pipe=pipe.path))
+            desk.wait_for_start("on the reader")
             upstream = desk.submit(chunks.Large(id="large", size=100_000))
-            first = desk.wait_for_report("large").worker
-            # Whichever worker takes the blocked chunk, one of the two readers is the other one.
-            refs = [desk.submit(chunks.Changing(id=str(number)), [upstream]) for number in "ab"]
-            desk.session.fetch(refs, DEADLINE_S)
-            desk.submit(chunks.Blocked(id="blocked", pipe=pipe.path))
-            desk.wait_for_start("blocked")
-            assert desk.run(chunks.Changing(id="reader"), [upstream])[:2] == b"!x"
+            desk.submit(chunks.Blocked(id="on the writer", pipe=other_pipe.path), [upstream])
+            desk.wait_for_start("on the writer")
             pipe.release()
-            workers = {desk.wait_for_report(chunk).worker for chunk in ("blocked", "reader")}
+            desk.session.fetch([reader], DEADLINE_S)
 
-            assert len(workers) == 2
-            assert first in workers or len({first, *workers}) == 3
+            assert desk.run(chunks.Changing(id="read"), [upstream]) == b"!" + b"x" * 99_999
+
+            other_pipe.release()
+            writer = desk.wait_for_report("on the writer").worker
+            assert desk.wait_for_report("large").worker == writer
+            assert desk.wait_for_report("read").worker != writer
 
     def test_a_share_is_mapped_once_per_process_and_forgotten_with_its_ref(
         self, folders: Callable[[], list[str]]
@@ -565,16 +574,62 @@ class TestProcesses:
             assert after - before < 1.5 * size
 
     def test_parcels_go_to_disk_where_memory_is_short(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, folders: Callable[[], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        half_full = SimpleNamespace(f_bavail=51, f_blocks=100, f_frsize=1_000)
         with opened(ProcessTaskRunner(max_workers=1)) as desk:
-            # More than half of what any machine has.
-            assert not parcels._has_room("/dev/shm", 2**60)
-        monkeypatch.setattr(parcels, "MEMORY_FOLDER", tmp_path / "missing")
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+            monkeypatch.setattr(os, "statvfs", lambda folder: half_full)
+
+            shares = [desk.session.share(str(size), b"x" * size) for size in (999, 1_000)]
+
+            assert len(shares) == 2
+            assert list((tmp_path / "memory").rglob("shared-0"))
+            assert list((tmp_path / "disk").rglob("shared-1"))
+
+    def test_it_does_without_a_folder_in_memory(
+        self, folders: Callable[[], list[str]], tmp_path: Path
+    ) -> None:
+        (tmp_path / "memory").rmdir()
 
         with opened(ProcessTaskRunner(max_workers=1)) as desk:
             assert desk.run(chunks.Large(id="large", size=100_000)) == b"x" * 100_000
+
+    def test_a_chunk_that_was_never_read_is_told_from_one_that_ran(self) -> None:
+        with opened(ProcessTaskRunner(max_workers=2)) as desk:
+            worker, _ = processes_of(desk)
+            os.kill(worker, signal.SIGSTOP)
+            # The worker that was busy last is the first to be asked.
+            desk.submit(Chunk(id="unread"))
+            desk.run(Chunk(id="behind it"))
+
+            os.kill(worker, signal.SIGKILL)
+
+            report = desk.wait_for_report("unread")
+            assert isinstance(report.error, WorkerLost)
+            assert not report.started
+            assert str(report.error).endswith("died of SIGKILL before it ran chunk unread.")
+
+    def test_workers_that_can_not_start_are_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "fatal_to_forks.py").write_text(
+            "import os\nos.register_at_fork(after_in_child=lambda: os._exit(9))\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        with opened(ProcessTaskRunner(max_workers=2, preload=("fatal_to_forks",))) as desk:
+            for name in ("one", "two"):
+                desk.submit(Chunk(id=name))
+                error = desk.wait_for_report(name).error
+                assert isinstance(error, ResourcesUnavailable)
+                assert "it exited with code 9 before it could take a chunk" in str(error)
+
+    def test_what_is_printed_is_there_before_the_report(
+        self, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            assert desk.run(chunks.Printing(id="one")) == b""
+
+            assert capfd.readouterr().out == "printed by one\n"
 
     def test_what_does_not_pickle_is_told(self) -> None:
         with opened(ProcessTaskRunner(max_workers=1)) as desk:
@@ -621,6 +676,7 @@ SCRIPT = """
 print("imported", flush=True)
 import sys, tempfile, threading
 from pathlib import Path
+from types import SimpleNamespace
 from fanfold.adapters.runners import parcels
 from fanfold.adapters.runners.processes import ProcessTaskRunner
 from fanfold.adapters.runners.threads import ThreadPoolTaskRunner

@@ -1,0 +1,1 @@
+"""Runners on one machine; those for clusters are packages of their own."""

@@ -45,11 +45,16 @@ class Folders:
 
     @classmethod
     def make(cls) -> "Folders":
-        """Make two new folders, or one."""
+        """Make two new folders, or one.
+
+        Raises:
+            OSError: The folder for temporary files can't be written to.
+        """
+        far = tempfile.mkdtemp(prefix="fanfold-")
         near = None
         with suppress(OSError):
             near = tempfile.mkdtemp(prefix="fanfold-", dir=MEMORY_FOLDER)
-        return cls(near=near, far=tempfile.mkdtemp(prefix="fanfold-"))
+        return cls(near=near, far=far)
 
     def write(self, name: str, buffers: Sequence[memoryview]) -> str:
         """Write a parcel to a new file and return its path.

@@ -85,7 +85,10 @@ class ProcessSession:
     def __init__(self, heard: Heard, most: int, preload: tuple[str, ...]) -> None:
         self._heard = heard
         self._owner = os.getpid()
-        self._folders = Folders.make()
+        try:
+            self._folders = Folders.make()
+        except OSError as error:
+            raise InfrastructureError(f"No place for the session's files: {error}") from error
         try:
             self._crew = Crew(self._folders, most, preload)
         except InfrastructureError:

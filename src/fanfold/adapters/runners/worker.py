@@ -66,11 +66,11 @@ class _Worker:
         report, values = sites.carry_out(
             order.chunk, site.worker, lambda: self._carry_out(order, chunk_pickle, site)
         )
-        self.outbox.send(_outcome(report, values))
-        # A worker may be killed between chunks, and what was printed should not go with it.
+        # The worker may be killed between chunks, and what was printed must not go with it.
         for stream in (sys.stdout, sys.stderr):
             with suppress(AttributeError, OSError, ValueError):
                 stream.flush()
+        self.outbox.send(_outcome(report, values))
 
     def _carry_out(
         self, order: Order, chunk_pickle: memoryview, site: "_ProcessSite"
