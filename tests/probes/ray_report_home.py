@@ -1,7 +1,12 @@
 """How does a small report come home while all slots are busy, and what does each way cost?
 
 Printed (Ray 2.60, 2 cores):
-@@
+
+    num_returns=2, submit to report: median 1.80 ms, worst 3.33 ms
+    generator, submit to report: median 2.43 ms, worst 7.07 ms
+    zero-CPU actor made while busy: 712 ms
+    zero-CPU actor, call: median 1.00 ms, worst 31.30 ms
+    200 pairs beside a busy slot: 221 ms
 """
 
 import time

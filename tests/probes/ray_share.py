@@ -6,6 +6,7 @@ Printed (Ray 2.60, 2 cores):
 
 import pickle
 import time
+from pathlib import Path
 
 import ray
 
@@ -23,8 +24,8 @@ class Buffers:
 
 
 def private_mb() -> float:
-    fields = dict(line.split(":") for line in open("/proc/self/smaps_rollup") if "kB" in line)
-    return int(fields["Private_Dirty"].split()[0]) / 1e3
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) / 1e3
 
 
 @ray.remote(max_retries=0)

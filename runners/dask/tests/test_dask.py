@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dask
 import psutil
 import pytest
 from distributed import Client, LocalCluster
@@ -322,7 +323,10 @@ def test_a_session_at_an_address_leaves_the_cluster_alive(client: Client) -> Non
 
 
 def test_nothing_at_an_address_is_told() -> None:
-    with pytest.raises(InfrastructureError, match="Connecting to Dask"):
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "300ms"}),
+        pytest.raises(InfrastructureError, match="Connecting to Dask"),
+    ):
         DaskTaskRunner(address="tcp://127.0.0.1:1").open(lambda chunk, message: None)
 
 
@@ -347,7 +351,7 @@ def test_a_worker_of_another_version_refuses_the_chunk(
         assert "0.0.0 here" in str(report.error)
 
 
-def test_an_own_cluster_is_gone_after_close_or_its_driver_is_told(tmp_path: Path) -> None:
+def test_an_own_cluster_is_gone_after_close_though_a_chunk_runs(tmp_path: Path) -> None:
     driver = Driver(OWN)
     driver.submit(Call(id="busy", act=chunks.stay, arguments=(str(tmp_path), "busy", 60.0)))
     worker = psutil.Process(driver.pid())
@@ -361,7 +365,8 @@ def test_an_own_cluster_is_gone_after_close_or_its_driver_is_told(tmp_path: Path
     assert time.monotonic() - start < 5
     assert isinstance(driver.report().error, ChunkCancelled)
     _, alive = psutil.wait_procs(processes, 1)
-    assert alive == []
+    # Multiprocessing's tracker of semaphores is nobody's child by now, and may wait for its reaper.
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def test_an_own_cluster_whose_keeper_dies_fails_what_is_pending(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def keep(order: BinaryIO) -> None:
         cluster = LocalCluster(**_arguments(folder, cluster_kwargs))
     except Exception as error:
         # Nothing is lost: the driver raises it.
-        (folder / "failure").write_text(f"{type(error).__name__}: {error}")
+        (folder / "failure").write_text(_reason(error))
         return
     _tell(folder / "address", cluster.scheduler_address)
     order.read()
@@ -61,6 +61,13 @@ def _arguments(folder: Path, cluster_kwargs: dict[str, Any]) -> dict[str, Any]:
         scheduler.setdefault("dashboard_address", "127.0.0.1:0")
     arguments["scheduler_kwargs"] = scheduler
     return arguments
+
+
+def _reason(error: BaseException) -> str:
+    """Return what began it, for Dask wraps a worker's own words two or three times."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return f"{type(error).__name__}: {error}"
 
 
 def _tell(file: Path, text: str) -> None:
