@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from fanfold.engine import keys
-from fanfold.engine.spec import TaskSpec
+from fanfold.engine.spec import TaskSpec, taken_apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ def _code_digest(fn: Callable[..., Any]) -> bytes:
 
 def key_of_inputs(spec: TaskSpec, arguments: dict[str, Any]) -> bytes:
     """Return the key of the `INPUTS` policy; 16 bytes."""
-    return keys.digest({"policy": INPUTS.name, "arguments": arguments}, "arguments")
+    return keys.digest({"policy": INPUTS.name, "inputs": keys.digest(arguments, "arguments")})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class KeyByFunction:
     def __call__(self, spec: TaskSpec, arguments: dict[str, Any]) -> bytes | None:
         """Return 16 bytes, or None where the function returns None."""
         context = TaskRunContext(
-            task=TaskFacts(name=spec.info.name, fn=spec.fn),
+            task=TaskFacts(name=spec.info.name, fn=taken_apart(spec.fn)[0]),
             run_id=spec.info.id,
             flow_run_id=spec.info.flow_run_id,
         )

@@ -18,7 +18,7 @@ from fanfold.engine.direct import HERE, call_here, call_here_async
 from fanfold.engine.flow import owner, trimmed
 from fanfold.engine.futures import MapFuture, TaskFuture
 from fanfold.engine.run import Call, Run
-from fanfold.engine.spec import CacheSpec, TaskSpec
+from fanfold.engine.spec import CacheSpec, TaskSpec, taken_apart
 from fanfold.values.errors import ReservedArgumentError, UsageError
 from fanfold.values.ids import new_id
 
@@ -201,11 +201,8 @@ class Task(Generic[P, R]):
     @functools.cached_property
     def _folder(self) -> str:
         """The task's folder in the store: readable, and different for tasks of equal names."""
-        origin = (
-            getattr(self.fn, "__module__", ""),
-            getattr(self.fn, "__qualname__", ""),
-            self.name,
-        )
+        function, _, _ = taken_apart(self.fn)
+        origin = (function.__module__, function.__qualname__, self.name)
         readable = re.sub(r"[^A-Za-z0-9_-]+", "-", self.name)[:40]
         return f"{readable}-{keys.digest(origin).hex()[:12]}"
 
@@ -312,7 +309,7 @@ def _value(run: Run) -> Any:
     try:
         return TaskFuture[Any](run).result()
     except BaseException as error:
-        raise trimmed(error) from None if error.__cause__ is None else error.__cause__
+        raise trimmed(error)  # noqa: B904  its own chain is kept as it is
 
 
 def _default_runner() -> Any:

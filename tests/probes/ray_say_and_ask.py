@@ -1,7 +1,15 @@
 """How fast is a word from a running task, and a question answered meanwhile, over which channel?
 
 Printed (Ray 2.60, 2 cores):
-@@
+
+    asking for the actor: 112.3 ms
+    say took 3339 us there, was here after 324.2 ms; ask and answer took 22.0 ms
+    say took 261 us there, was here after 1.6 ms; ask and answer took 5.8 ms
+    say took 699 us there, was here after 2.0 ms; ask and answer took 5.7 ms
+    a put into the cluster's own table: 335 us
+    listing 200 keys: 905 us
+    listing nothing: 455 us
+    dropping 200 by prefix: 478 us
 """
 
 import asyncio

@@ -1,7 +1,19 @@
 """Is a shared payload of 100 MB copied per process, per task or not at all?
 
 Printed (Ray 2.60, 2 cores):
-@@
+
+    bytes: put 331 ms, this process grew by 104 MB
+      task 175.3 ms: (11219, 'bytes', True, 145) MB private
+      task 81.3 ms: (11219, 'bytes', True, 145) MB private
+      task 70.6 ms: (11219, 'bytes', True, 145) MB private
+      get here 59.4 ms
+    buffers: put 53 ms, this process grew by 98 MB
+      task 25.9 ms: (11219, 'SubBuffer', True, 47) MB private
+      task 7.6 ms: (11219, 'SubBuffer', True, 47) MB private
+      task 8.4 ms: (11219, 'SubBuffer', True, 47) MB private
+      get here 0.6 ms
+    kinds back: ['SubBuffer', 'SubBuffer', 'SubBuffer']
+    small kinds back: ['SubBuffer']
 """
 
 import pickle

@@ -1,7 +1,51 @@
 """How does Ray start from an unguarded script, from standard input and in a notebook's kernel?
 
 Printed (Ray 2.60, 2 cores):
-@@
+
+    as it comes, a file: exit 0; ('__main__', True); listens on {'NODE', '*', '127.0.0.1'};
+      import 0.5 s, init 3.1 s, shutdown 1.4 s; 3 lines of noise
+       noise: (where pid=11573) a print in a worker
+       noise: 2026-11-22 17:54:04,345	WARNING authentication_token_setup.py:85 -- Token
+      authentication is enabled for this Ray cluster
+       noise: 2026-11-22 17:54:06,988	INFO worker.py:2038 -- Started a local Ray instance.
+    as it comes, standard input: exit 0; ('__main__', True); listens on {'NODE', '*',
+      '127.0.0.1'}; import 0.8 s, init 7.9 s, shutdown 1.4 s; 3 lines of noise
+       noise: (where pid=11885) a print in a worker
+       noise: 2026-11-22 17:54:10,193	WARNING authentication_token_setup.py:85 -- Token
+      authentication is enabled for this Ray cluster
+       noise: 2026-11-22 17:54:16,651	INFO worker.py:2038 -- Started a local Ray instance.
+    as it comes, -c, as a kernel has it: exit 0; ('__main__', True); listens on {'NODE', '*'};
+      import 0.5 s, init 4.3 s, shutdown 1.3 s; 3 lines of noise
+       noise: (where pid=12218) a print in a worker
+       noise: 2026-11-22 17:54:20,475	WARNING authentication_token_setup.py:85 -- Token
+      authentication is enabled for this Ray cluster
+       noise: 2026-11-22 17:54:23,969	INFO worker.py:2038 -- Started a local Ray instance.
+    told 127.0.0.1, a file: exit 0; ('__main__', True); listens on {'*', 'NODE'}; import 0.4 s,
+      init 3.9 s, shutdown 1.3 s; 3 lines of noise
+       noise: (where pid=13092) a print in a worker
+       noise: 2026-11-22 17:54:27,089	WARNING authentication_token_setup.py:85 -- Token
+      authentication is enabled for this Ray cluster
+       noise: 2026-11-22 17:54:30,359	INFO worker.py:2038 -- Started a local Ray instance.
+    told 127.0.0.1, standard input: exit 0; ('__main__', True); listens on {'NODE', '*',
+      '127.0.0.1'}; import 0.3 s, init 4.2 s, shutdown 1.4 s; 3 lines of noise
+       noise: (where pid=13538) a print in a worker
+       noise: 2026-11-22 17:54:32,976	WARNING authentication_token_setup.py:85 -- Token
+      authentication is enabled for this Ray cluster
+       noise: 2026-11-22 17:54:36,320	INFO worker.py:2038 -- Started a local Ray instance.
+    told 127.0.0.1, -c, as a kernel has it: exit 0; ('__main__', True); listens on {'NODE', '*',
+      '127.0.0.1'}; import 0.5 s, init 7.5 s, shutdown 1.4 s; 3 lines of noise
+       noise: (where pid=14136) a print in a worker
+       noise: 2026-11-22 17:54:39,896	WARNING authentication_token_setup.py:85 -- Token
+      authentication is enabled for this Ray cluster
+       noise: 2026-11-22 17:54:46,243	INFO worker.py:2038 -- Started a local Ray instance.
+    quiet, loopback, a file: exit 0; ('__main__', True); listens on {'127.0.0.1',
+      '[::ffff:127.0.0.1]'}; import 0.5 s, init 6.8 s, shutdown 1.7 s; 0 lines of noise
+    quiet, loopback, standard input: exit 0; ('__main__', True); listens on
+      {'[::ffff:127.0.0.1]', '127.0.0.1'}; import 0.5 s, init 7.9 s, shutdown 1.4 s; 0 lines of
+      noise
+    quiet, loopback, -c, as a kernel has it: exit 0; ('__main__', True); listens on
+      {'[::ffff:127.0.0.1]', '127.0.0.1'}; import 0.9 s, init 7.6 s, shutdown 1.4 s; 0 lines of
+      noise
 """
 
 import os

@@ -1,7 +1,18 @@
 """How to be told of 1,000 completions without polling, and what does each way cost per task?
 
 Printed (Ray 2.60, 2 cores):
-@@
+
+    by_future: 0.78 s, CPU here 533 us a task; registering 9 us each, called in {'Dummy-1'}
+    by_private_callback: 0.76 s, CPU here 509 us a task; registering 6 us each, a result is a
+      <class 'bytes'>
+    by_wait: 0.77 s, CPU here 424 us a task; 122 rounds over all pending
+    by_asyncio: 0.91 s, CPU here 583 us a task;
+    by_future: 0.84 s, CPU here 485 us a task; registering 7 us each, called in {'Dummy-1'}
+    by_private_callback: 0.87 s, CPU here 490 us a task; registering 1 us each, a result is a
+      <class 'bytes'>
+    by_wait: 0.79 s, CPU here 451 us a task; 122 rounds over all pending
+    by_asyncio: 0.99 s, CPU here 674 us a task;
+    submit alone: 81 us each
 """
 
 import asyncio

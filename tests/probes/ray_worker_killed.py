@@ -1,7 +1,25 @@
 """How soon is a worker's death told, and what becomes of the results that it had finished?
 
 Printed (Ray 2.60, 2 cores):
-@@
+
+    report: WorkerCrashedError: The worker died unexpectedly while executing this task. Check
+      python-core-worker-*.log fil after 0.02 s
+    values: WorkerCrashedError: The worker died unexpectedly while executing this task. Check
+      python-core-worker-*.log fil
+    (raylet) A worker died or was killed while executing a task ... (one long line)
+    report: WorkerCrashedError: The worker died unexpectedly while executing this task. Check
+      python-core-worker-*.log fil after 0.01 s
+    values: WorkerCrashedError: The worker died unexpectedly while executing this task. Check
+      python-core-worker-*.log fil
+    dependent of a killed task: RayTaskError(WorkerCrashedError): ray::depend() (pid=17112,
+      ip=NODE)
+    result of 1000 bytes after its worker's death: a bytes
+      a dependent of it: a int
+    result of 50000000 bytes after its worker's death: a bytes
+      a dependent of it: a int
+    an object that the dead worker owned: OwnerDiedError: Failed to retrieve object
+      008ff6d236132784ffffffffffffffffffffffff0100000002e1f505. To see
+    (raylet) A worker died or was killed while executing a task ... (one long line)
 """
 
 import os

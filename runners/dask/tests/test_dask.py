@@ -1,4 +1,4 @@
-"""What is particular to Dask: clusters of our own and borrowed ones, dead workers, clean leaving."""
+"""What is particular to Dask: own clusters and borrowed ones, dead workers, clean leaving."""
 
 import os
 import pickle
@@ -18,6 +18,8 @@ import dask
 import psutil
 import pytest
 from distributed import Client, LocalCluster
+from runners.dask.tests import chunks
+from runners.dask.tests.chunks import Call
 
 from fanfold.ports.runner import Ref, Session
 from fanfold.values import versions
@@ -25,18 +27,18 @@ from fanfold.values.errors import (
     ChunkCancelled,
     InfrastructureError,
     SessionClosed,
+    ValuesLost,
     VersionMismatch,
     WorkerLost,
 )
 from fanfold.values.messages import Report
 from fanfold.values.resources import Traits
 from fanfold_dask import DaskTaskRunner
-from runners.dask.tests import chunks
-from runners.dask.tests.chunks import Call
 
 DEADLINE_S = 20.0
 
 OWN = DaskTaskRunner(cluster_kwargs={"n_workers": 2})
+LONE = DaskTaskRunner(cluster_kwargs={"n_workers": 1})
 
 
 class Driver:
@@ -331,8 +333,9 @@ def test_nothing_at_an_address_is_told() -> None:
 
 
 def test_an_own_cluster_that_cannot_start_says_why() -> None:
+    kwargs = {"n_workers": 1, "no_such_argument": 1}
     with pytest.raises(InfrastructureError, match="no_such_argument"):
-        DaskTaskRunner(cluster_kwargs={"no_such_argument": 1}).open(lambda chunk, message: None)
+        DaskTaskRunner(cluster_kwargs=kwargs).open(lambda chunk, message: None)
 
 
 def test_a_worker_of_another_version_refuses_the_chunk(
@@ -351,8 +354,31 @@ def test_a_worker_of_another_version_refuses_the_chunk(
         assert "0.0.0 here" in str(report.error)
 
 
+def test_values_lost_with_all_they_were_made_from_are_told(tmp_path: Path) -> None:
+    with opened(LONE) as driver:
+        shared = driver.session.share("code", b"code")
+        lost = driver.run(Call(id="lost", act=chunks.join), (), [shared])
+        arguments = (str(tmp_path), "killer", DEADLINE_S)
+        driver.submit(Call(id="killer", act=chunks.stay, arguments=arguments))
+        kill_and_wait(driver.pid())
+        assert isinstance(driver.report().error, WorkerLost)
+
+        with pytest.raises(ValuesLost) as caught:
+            driver.session.fetch([lost], DEADLINE_S)
+        driver.submit(Call(id="needy", act=chunks.join), [lost])
+        needy = driver.report()
+        again = driver.run(Call(id="again", act=chunks.join), (), [shared])
+
+        assert caught.value.lost == (0,)
+        assert isinstance(needy.error, ValuesLost)
+        assert needy.error.lost == (0,)
+        assert not needy.started
+        assert driver.value(again) == [b"code"]
+        assert driver.session.slots().most == 1
+
+
 def test_an_own_cluster_is_gone_after_close_though_a_chunk_runs(tmp_path: Path) -> None:
-    driver = Driver(OWN)
+    driver = Driver(LONE)
     driver.submit(Call(id="busy", act=chunks.stay, arguments=(str(tmp_path), "busy", 60.0)))
     worker = psutil.Process(driver.pid())
     keeper = worker.parent()
@@ -370,7 +396,7 @@ def test_an_own_cluster_is_gone_after_close_though_a_chunk_runs(tmp_path: Path) 
 
 
 def test_an_own_cluster_whose_keeper_dies_fails_what_is_pending(tmp_path: Path) -> None:
-    with opened(OWN) as driver:
+    with opened(LONE) as driver:
         driver.submit(Call(id="busy", act=chunks.stay, arguments=(str(tmp_path), "busy", 60.0)))
         worker = psutil.Process(driver.pid())
         keeper = worker.parent()
@@ -380,6 +406,51 @@ def test_an_own_cluster_whose_keeper_dies_fails_what_is_pending(tmp_path: Path) 
 
         assert isinstance(driver.report().error, InfrastructureError)
         worker.wait(DEADLINE_S)
+
+
+def test_a_session_outlives_a_broken_connection(client: Client, tmp_path: Path) -> None:
+    with opened(DaskTaskRunner(client=client)) as driver:
+        arguments = (str(tmp_path), "cut off", DEADLINE_S)
+        driver.submit(Call(id="cut off", act=chunks.stay, arguments=arguments))
+        driver.pid()
+
+        client.loop.add_callback(client.scheduler_comm.comm.abort)
+
+        assert isinstance(driver.report().error, ChunkCancelled)
+        for number in range(3):
+            driver.run(Call(id=f"after {number}", act=chunks.give, arguments=(number,)))
+        driver.run(Call(id="talker", act=chunks.say, arguments=(1,)))
+        assert driver.said.get(timeout=DEADLINE_S) == ("talker", b"0")
+
+
+def test_an_adaptive_cluster_grows_from_no_workers() -> None:
+    with (
+        LocalCluster(
+            n_workers=0,
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=50,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+        opened(DaskTaskRunner(client=client)) as driver,
+    ):
+        cluster.adapt(minimum=0, maximum=2, interval="50ms")
+        slots = driver.session.slots()
+        assert (slots.now, slots.most) == (0, 2)
+
+        shared = driver.session.share("code", b"code")
+        ref = driver.run(Call(id="first", act=chunks.join), (), [shared])
+
+        assert driver.value(ref) == [b"code"]
+
+
+def test_a_closed_client_is_refused(client: Client) -> None:
+    closed = Client(client.scheduler.address, set_as_default=False)
+    closed.close()
+
+    with pytest.raises(InfrastructureError):
+        DaskTaskRunner(client=closed).open(lambda chunk, message: None)
 
 
 SCRIPT = """

@@ -184,7 +184,7 @@ def test_a_short_chunk_is_heard_before_it_is_done(desk: Desk) -> None:
     assert news[-1][0] == "done"
 
 
-def test_a_long_chunk_is_heard_while_it_runs(desk: Desk, tmp_path: Path) -> None:
+def test_a_long_chunk_is_heard_while_it_runs(desk: Desk) -> None:
     said = [(0.0, b"first"), (0.7, b"second"), (0.7, b"third"), (0.05, b"last")]
     started = time.monotonic()
     desk.submit(chunks.words, said)

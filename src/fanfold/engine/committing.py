@@ -19,7 +19,8 @@ def look_up(store: ResultStore, folder: str) -> Lookup:
         StoreError: The store can't be read, or an index is damaged.
     """
     names = store.names(segments.index_prefix(folder))
-    return _merged(store, tuple(names))
+    there = store.names(segments.segments_prefix(folder)) if names else []
+    return _merged(store, tuple(names), frozenset(there))
 
 
 def write_index(run: Run, commit: Commit) -> None:
@@ -37,8 +38,15 @@ def write_index(run: Run, commit: Commit) -> None:
 
 
 @lru_cache(maxsize=64)
-def _merged(store: ResultStore, names: tuple[str, ...]) -> Lookup:
-    return Lookup.merge(store, [_index(store, name) for name in names])
+def _merged(store: ResultStore, names: tuple[str, ...], there: frozenset[str]) -> Lookup:
+    """Return the table of what these indexes name and what is still there."""
+    indexes = [_index(store, name) for name in names]
+    return Lookup.merge(store, [_without_missing(index, there) for index in indexes])
+
+
+def _without_missing(index: Index, there: frozenset[str]) -> Index:
+    """Return the index without segments that somebody has removed: their elements run again."""
+    return Index(tables={name: rows for name, rows in index.tables.items() if name in there})
 
 
 @lru_cache(maxsize=4096)

@@ -1,5 +1,6 @@
 """Finds what a value is waiting for, however deep it sits, and puts the real things there."""
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -42,14 +43,24 @@ def _rebuilder(value: Any) -> tuple[list[Any], Callable[[list[Any]], Any]] | Non
     if isinstance(value, dict):
         keys, size = list(value), len(value)
         parts = [*keys, *value.values()]
-        return parts, lambda new: type(value)(zip(new[:size], new[size:], strict=True))
+        return parts, lambda new: _refilled(value, dict(zip(new[:size], new[size:], strict=True)))
     if isinstance(value, tuple):
         make = getattr(type(value), "_make", type(value))
         return list(value), make
     if isinstance(value, (list, set, frozenset)):
-        return list(value), type(value)
+        return list(value), lambda new: _refilled(value, new)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if field.init]
         parts = [getattr(value, name) for name in names]
         return parts, lambda new: dataclasses.replace(value, **dict(zip(names, new, strict=True)))
     return None
+
+
+def _refilled(value: Any, content: Any) -> Any:
+    """Return a container of the same type and options (a default factory) with other content."""
+    if isinstance(value, frozenset):
+        return type(value)(content)
+    new = copy.copy(value)
+    new.clear()
+    (new.extend if isinstance(new, list) else new.update)(content)
+    return new

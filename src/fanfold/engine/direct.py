@@ -73,8 +73,9 @@ class _Held:
 class _Caller:
     """Carries out the effects of one run in the calling thread or loop."""
 
-    def __init__(self, run: Run, sleep: Callable[[float], Any]) -> None:
+    def __init__(self, run: Run, sleep: Callable[[float], Any], *, in_loop: bool = False) -> None:
         self._run = run
+        self._in_loop = in_loop
         self._sleep = sleep
         self._heard: deque[dict[str, Any]] = deque([{}])
         self._performers: dict[type, Callable[[Any], Any]] = {
@@ -90,7 +91,7 @@ class _Caller:
 
     def _submit(self, effect: Submit) -> Any:
         held = _Held()
-        if self._run.call.spec.is_async:
+        if self._in_loop and self._run.call.spec.is_async:
             return self._submit_async(effect.work, held)
         report, held.values = effect.work.run((), (), HERE)
         self._heard.append({"report": report})
@@ -140,7 +141,7 @@ def call_here(call: Call) -> Run:
 async def call_here_async(call: Call) -> Run:
     """Run one async element to its end in this loop and return its run."""
     run = Run(call, HERE)
-    await drive_async(story(run), _Caller(run, asyncio.sleep).perform)
+    await drive_async(story(run), _Caller(run, asyncio.sleep, in_loop=True).perform)
     return _over(run)
 
 

@@ -189,8 +189,10 @@ class Run:
         """Return whether these elements are final, and committed where they are kept."""
         if not indices:
             return True
-        low, high = min(indices[0], indices[-1]), max(indices[0], indices[-1]) + 1
-        if self.left and not _FINAL_STRETCH.fullmatch(self.states, low, high):
+        if indices.step < 0:
+            indices = indices[::-1]
+        low, high = indices[0], indices[-1] + 1
+        if self.left and not _FINAL_STRETCH.fullmatch(self.states[low : high : indices.step]):
             return False
         return not any(
             start < high and stop > low
@@ -323,8 +325,10 @@ class Run:
             size = min(size, room)
         return chunking.take(self._todo, size) if size > 0 else None
 
-    def chunk(self, batch: Batch, slots: Slots) -> tuple[Submit, list[Span]]:
+    def chunk(self, batch: Batch, slots: Slots) -> tuple[Submit | None, list[Span]]:
         """Return the chunk for a batch, and the elements that failed because they can't travel.
+
+        None if all of them failed.
 
         Raises:
             LookupError: Some value that it needs is gone; args are the run and the index.
@@ -335,6 +339,8 @@ class Run:
         packed: Inputs | bytes = self.prepared or inputs
         if self.remote and self.prepared is None:
             packed, batch, needs, failed = self._pack(inputs, batch, needs)
+        if not len(batch):
+            return None, failed
         self.chunks_made += 1
         chunk_id = f"{self.id}-{self.chunks_made}"
         limited = self.call.limits.chunk_size is None
@@ -567,7 +573,8 @@ def story(run: Run) -> Generator[Effect, Any, None]:
                 news += run.stall(batch, *gone.args)
                 continue
             news += failed
-            run.sent(submit.work, (yield submit))
+            if submit is not None:
+                run.sent(submit.work, (yield submit))
         if news:
             continue
         index = run.commit(event.now)

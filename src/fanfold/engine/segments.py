@@ -411,9 +411,14 @@ def split_index_name(name: str) -> tuple[str, int, int]:
     return unquote(run_id), int(epoch), int(number)
 
 
+def segments_prefix(task_folder: str) -> str:
+    """Return what the names of all of a task's segments begin with."""
+    return f"tasks/{_quote(task_folder)}/segments/"
+
+
 def segment_prefix(task_folder: str, run_id: str, chunk_id: str) -> str:
     """Return what the names of all segments of a chunk begin with."""
-    return f"tasks/{_quote(task_folder)}/segments/{_quote(run_id)}/{_quote(chunk_id)}."
+    return f"{segments_prefix(task_folder)}{_quote(run_id)}/{_quote(chunk_id)}."
 
 
 def segment_name(task_folder: str, run_id: str, chunk_id: str, attempt: str) -> str:
@@ -466,7 +471,7 @@ def _spans(stored: Sequence[Stored]) -> Iterator[list[int]]:
                 yield span
                 span, end = [], one.offset
             span.append(place)
-            end = max(end, one.offset + one.length)
+            end = one.offset + one.length
         yield span
 
 

@@ -3,8 +3,9 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import repeat
+from types import MethodType
 from typing import Any
 
 from fanfold.engine.context import RunInfo
@@ -76,16 +77,20 @@ class Layout:
         row = (*args, *(columns[at][position] for at in mapped))
         return row if args or mapped else (None,)
 
-    def bind(self, signature: inspect.Signature, row: Sequence[Any]) -> dict[str, Any]:
+    def bind(self, fn: Callable[..., Any], row: Sequence[Any]) -> dict[str, Any]:
         """Return one element's arguments by parameter name, in order, defaults included.
 
+        Of a method that is the instance too, of a partial function what it was given.
+
         Args:
-            signature: The task's.
+            fn: The task's function, as it is called.
             row: What the iterables of `call` gave for the element.
         """
+        function, args, kwargs = taken_apart(fn)
         mapped = [name for name, value in self.kwargs.items() if isinstance(value, Mapped)]
         by_name = dict(zip(mapped, row[len(self.args) :], strict=False))
-        bound = signature.bind(*row[: len(self.args)], **{**self.kwargs, **by_name})
+        positional = (*args, *row[: len(self.args)])
+        bound = _signature(function).bind(*positional, **{**kwargs, **self.kwargs, **by_name})
         bound.apply_defaults()
         return bound.arguments
 
@@ -120,3 +125,22 @@ class TaskSpec:
     def plain(self) -> bool:
         """Whether the fast path may run it."""
         return self.cache is None and not self.is_async
+
+
+def taken_apart(
+    fn: Callable[..., Any],
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """Return the plain function behind a callable, and what it is given besides its arguments."""
+    if isinstance(fn, partial):
+        function, args, kwargs = taken_apart(fn.func)
+        return function, (*args, *fn.args), {**kwargs, **fn.keywords}
+    if isinstance(fn, MethodType):
+        return fn.__func__, (fn.__self__,), {}
+    if inspect.isroutine(fn):
+        return fn, (), {}
+    return type(fn).__call__, (fn,), {}
+
+
+@lru_cache(maxsize=256)
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)

@@ -1,14 +1,15 @@
 """A chunk: some elements of a map, on their way to a slot and at work there."""
 
 import asyncio
-import inspect
 import pickle
 import re
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from threading import Thread
 from typing import Any
 
 from fanfold.engine import segments, wire
@@ -102,7 +103,7 @@ class Work:
         shift = _Shift(self, needs, shared, site)
         with shift.entered():
             if shift.spec.is_async:
-                asyncio.run(shift.overlapping())
+                _run_loop(shift.overlapping())
             elif shift.spec.plain and not self.tries:
                 shift.plainly()
             else:
@@ -146,7 +147,6 @@ class _Shift:
             Find: self._found,
             Keep: self._kept,
         }
-        self.signature = inspect.signature(spec.fn) if spec.cache else None
 
     @contextmanager
     def entered(self) -> Generator[None, None, None]:
@@ -276,11 +276,15 @@ class _Shift:
 
     def _found(self, effect: Find) -> tuple[bytes | None, Stored | None]:
         cache = self.spec.cache
-        assert cache is not None and self.signature is not None
+        assert cache is not None
         try:
-            key = cache.key(self.spec, self.spec.layout.bind(self.signature, effect.row))
+            key = cache.key(self.spec, self.spec.layout.bind(self.spec.fn, effect.row))
         except KeyNotStable as error:
             self._warn(f"{self.spec.info.name} runs uncached: {error}.")
+            return None, None
+        except Exception as error:  # the call goes on, only without a key
+            told = f"its key could not be made: {type(error).__name__}: {error}"
+            self._warn(f"{self.spec.info.name} runs uncached: {told}.")
             return None, None
         if key is None:
             return None, None
@@ -407,6 +411,18 @@ def _column(column: Column, values: _Needs, fills: Mapping[int, Any]) -> Sequenc
 def _run_lengths(states: bytearray) -> tuple[tuple[int, int], ...]:
     """Return (state, count) pairs; a regular expression walks the bytes at the speed of C."""
     return tuple((run[0][0], len(run[0])) for run in re.finditer(rb"(?s)(.)\1*", states))
+
+
+def _run_loop(work: Coroutine[Any, Any, None]) -> None:
+    """Run async work to its end, in another thread where this one is inside a loop already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    thread = Thread(target=copy_context().run, args=(asyncio.run, work), daemon=True)
+    thread.start()
+    thread.join()
 
 
 def _stop_iteration() -> RuntimeError:

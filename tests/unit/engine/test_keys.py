@@ -16,6 +16,7 @@ import threading
 import tracemalloc
 import uuid
 import zoneinfo
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -198,6 +199,13 @@ def test_values_that_differ_have_different_keys() -> None:
 
     assert len({digest(value) for value in values}) == len(values)
     assert {len(digest(value)) for value in values} == {KEY_BYTES}
+
+
+def test_no_form_begins_with_another_so_forms_can_stand_in_a_row() -> None:
+    values = [*samples(), "ab", b"ab", ["as", "b"], ["a", "sb"], 10**6000, [1, 2, 3]]
+    forms = sorted(encode(value) for value in values)
+
+    assert not any(after.startswith(before) for before, after in pairwise(forms))
 
 
 @pytest.mark.parametrize("seed", ["0", "1", "4711"])
@@ -429,6 +437,15 @@ def test_code_that_does_something_else_has_another_digest(other: str) -> None:
     one = made("def f(x, y=1):\n    return [x for x in {'a', 'b'}] + g(y)")
 
     assert code_digest(one) != code_digest(made(other))
+
+
+def test_what_an_exception_is_caught_by_counts() -> None:
+    one = made("def f(x):\n    try:\n        return x()\n    except OSError:\n        return 1")
+    before = code_digest(one)
+
+    one.__code__ = one.__code__.replace(co_exceptiontable=b"")
+
+    assert code_digest(one) != before
 
 
 def test_code_travels_and_runs_without_changing_its_digest() -> None:

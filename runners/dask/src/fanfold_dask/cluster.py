@@ -8,6 +8,7 @@ It boots while this process imports Dask, it never competes with the user's code
 interpreter lock, and it ends itself and its workers when this process is gone, however it ended.
 """
 
+import json
 import multiprocessing.spawn
 import os
 import pickle
@@ -28,6 +29,8 @@ START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 5.0
 """The keeper needs 0.1 s: it kills, and waits for no user code."""
 
+_MARKS = "marks"
+
 _KEEPER = (
     # The path comes first, for without it neither Fanfold nor Dask may be found.
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
@@ -35,28 +38,44 @@ _KEEPER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OwnCluster:
     """A cluster whose keeper is our child process; ends when our end of its input closes."""
 
     keeper: subprocess.Popen[bytes]
     folder: Path
     """Private and on a local disk; the workers' scratch space, and the marks of started chunks."""
+    address: str
+    """The scheduler's."""
+    slots: int
+    """Threads of all workers; one that dies is replaced."""
 
     @property
     def marks(self) -> Path:
         """Where a worker notes which chunks it started; survives the worker."""
-        return self.folder / "marks"
+        return self.folder / _MARKS
 
-    def address(self) -> str:
-        """Wait until the workers are there and return the scheduler's address.
+    def end(self) -> None:
+        """Kill the workers and the scheduler and wait until they are gone; idempotent."""
+        _end(self.keeper, self.folder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """A cluster that is starting."""
+
+    keeper: subprocess.Popen[bytes]
+    folder: Path
+
+    def ready(self) -> OwnCluster:
+        """Wait until the workers are there.
 
         Raises:
             InfrastructureError: The cluster didn't start; it is gone.
         """
         deadline = time.monotonic() + START_TIMEOUT_S
-        ready = self.folder / "address"
-        while not ready.exists():
+        told = self.folder / "cluster.json"
+        while not told.exists():
             try:
                 # Waits for the process's end, so that a failed start is known at once.
                 self.keeper.wait(timeout=0.005)
@@ -64,21 +83,10 @@ class OwnCluster:
                 if time.monotonic() < deadline:
                     continue
             failure = self._failure()
-            self.end()
+            _end(self.keeper, self.folder)
             raise InfrastructureError(f"The local Dask cluster didn't start: {failure}")
-        return ready.read_text()
-
-    def end(self) -> None:
-        """Kill the workers and the scheduler and wait until they are gone; idempotent."""
-        if self.keeper.stdin is not None:
-            self.keeper.stdin.close()
-        try:
-            self.keeper.wait(timeout=END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            # The workers watch a pipe from their nanny and end themselves at once.
-            self.keeper.kill()
-            self.keeper.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        cluster = json.loads(told.read_text())
+        return OwnCluster(keeper=self.keeper, folder=self.folder, **cluster)
 
     def _failure(self) -> str:
         failure = self.folder / "failure"
@@ -89,14 +97,14 @@ class OwnCluster:
         return f"its process ended with status {self.keeper.returncode}"
 
 
-def start(cluster_kwargs: Mapping[str, Any]) -> OwnCluster:
+def start(cluster_kwargs: Mapping[str, Any]) -> Boot:
     """Start a cluster's process and return at once, without importing Dask here.
 
     Raises:
         InfrastructureError: The process can't be started.
     """
     folder = Path(tempfile.mkdtemp(prefix="fanfold-dask-"))
-    (folder / "marks").mkdir()
+    (folder / _MARKS).mkdir()
     path = [entry or os.getcwd() for entry in sys.path]
     # What the user set with dask.config.set counts for the cluster; read only if Dask is imported.
     config = getattr(sys.modules.get("dask.config"), "global_config", None)
@@ -116,4 +124,16 @@ def start(cluster_kwargs: Mapping[str, Any]) -> OwnCluster:
     except (OSError, pickle.PicklingError, TypeError, AttributeError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise InfrastructureError(f"The local Dask cluster didn't start: {error}") from error
-    return OwnCluster(keeper, folder)
+    return Boot(keeper=keeper, folder=folder)
+
+
+def _end(keeper: subprocess.Popen[bytes], folder: Path) -> None:
+    if keeper.stdin is not None:
+        keeper.stdin.close()
+    try:
+        keeper.wait(timeout=END_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        # The workers watch a pipe from their nanny and end themselves at once.
+        keeper.kill()
+        keeper.wait()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -28,8 +28,6 @@ _MEANINGS: tuple[tuple[type[BaseException], type[InfrastructureError]], ...] = (
     # What is pickled for a worker or the scheduler isn't importable there.
     (ImportError, VersionMismatch),
     (AttributeError, VersionMismatch),
-    # Last, for time-outs and broken connections are subclasses of it, and ImportError isn't.
-    (OSError, WorkerLost),
 )
 
 

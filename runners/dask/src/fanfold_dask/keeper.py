@@ -1,5 +1,6 @@
 """The process that keeps a cluster of our own: scheduler, nannies and, below them, the workers."""
 
+import json
 import logging
 import pickle
 import shutil
@@ -39,7 +40,9 @@ def keep(order: BinaryIO) -> None:
         # Nothing is lost: the driver raises it.
         (folder / "failure").write_text(_reason(error))
         return
-    _tell(folder / "address", cluster.scheduler_address)
+    slots = sum(worker["nthreads"] for worker in cluster.scheduler_info["workers"].values())
+    told = {"address": cluster.scheduler_address, "slots": slots}
+    _tell(folder / "cluster.json", json.dumps(told))
     order.read()
     _end(cluster)
     shutil.rmtree(folder, ignore_errors=True)

@@ -7,7 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from fanfold.values.messages import Report
 from fanfold.values.resources import Slots, Traits
 from fanfold_dask import topics, workers
 from fanfold_dask.carrier import REPORT, Parcel, read_report, run_chunk
-from fanfold_dask.cluster import OwnCluster
+from fanfold_dask.cluster import Boot, OwnCluster
 from fanfold_dask.failures import translate
 from fanfold_dask.native import NativeClient, NativeFuture, call
 
@@ -88,6 +88,8 @@ class DaskSession:
         self._heard = heard
         self._own_client = own_client
         self._cluster = cluster
+        # A worker of our own that died comes back.
+        self._most = 0 if cluster is None else cluster.slots
         self._id = uuid.uuid4().hex
         self._topic = f"fanfold-{self._id}"
         self._errand = pickle.dumps((self._topic, versions.fingerprint()))
@@ -109,10 +111,11 @@ class DaskSession:
 
     def slots(self) -> Slots:
         """Return the slots there are, from memory."""
-        return self._workers.now()
+        slots = self._workers.now()
+        return replace(slots, most=max(slots.most, self._most))
 
     def share(self, key: str, payload: bytes) -> Ref:
-        """Scatter a payload to one worker; others get it from there when they first need it."""
+        """Scatter a payload to one worker in 2 ms; others get it from there when they need it."""
         with self._lock:
             self._refuse_if_closed()
             if key not in self._shares:
@@ -252,7 +255,7 @@ class DaskSession:
         self._listen()
         try:
             holders = self._client.who_has([future])[key]
-            found = self._client.run(read_report, key, workers=list(holders)[:1])
+            found = self._client.run(read_report, key, workers=list(holders)[:1], on_error="ignore")
             report = next((message for message in found.values() if message is not None), None)
             if report is None:
                 raise WorkerLost(f"The report of {key} is gone with its worker.")
@@ -286,10 +289,16 @@ class DaskSession:
 
     def _scatter(self, payload: bytes) -> NativeFuture:
         try:
-            return self._client.scatter(payload, hash=False)
+            if self.slots().now:
+                return self._client.scatter(payload, hash=False)
+        except TimeoutError:
+            # The last worker left just now.
+            pass
         except Exception as error:
             # Nothing is lost: it is told as what it means.
             raise translate(error, "Sharing a payload") from error
+        # Scattering waits for a worker, which a cluster that grows on demand doesn't start for it.
+        return self._client.submit(bytes, payload, pure=False, retries=0, priority=1_000_000)
 
     def _scatter_again(self, shared: Sequence[Ref]) -> None:
         """Replace payloads that died with the only worker that had them."""
@@ -312,16 +321,16 @@ class DaskSession:
             raise SessionClosed("The session on Dask was closed before.")
 
 
-def open_own(cluster: OwnCluster, heard: Callable[[str, bytes], None]) -> DaskSession:
-    """Open a session on a cluster of our own that was started before.
+def open_own(boot: Boot, heard: Callable[[str, bytes], None]) -> DaskSession:
+    """Open a session on a cluster of our own that is starting.
 
     Raises:
         InfrastructureError: It didn't start; nothing is left of it.
     """
-    address = cluster.address()
+    cluster = boot.ready()
     try:
-        client = _connect(address, direct=True)
-        return DaskSession(client, heard, own_client=True, cluster=cluster)
+        client = _connect(cluster.address, direct=True)
+        return _open(client, heard, own_client=True, cluster=cluster)
     except BaseException:
         cluster.end()
         raise
@@ -336,7 +345,7 @@ def open_at(address: str, heard: Callable[[str, bytes], None]) -> DaskSession:
     client = _connect(address, direct=None)
     try:
         _check(client)
-        return DaskSession(client, heard, own_client=True)
+        return _open(client, heard, own_client=True)
     except BaseException:
         client.close()
         raise
@@ -352,7 +361,21 @@ def open_on(client: NativeClient, heard: Callable[[str, bytes], None]) -> DaskSe
     if client.asynchronous:
         raise UsageError("DaskTaskRunner needs a client that was made without asynchronous=True.")
     _check(client)
-    return DaskSession(client, heard)
+    return _open(client, heard)
+
+
+def _open(
+    client: NativeClient,
+    heard: Callable[[str, bytes], None],
+    *,
+    own_client: bool = False,
+    cluster: OwnCluster | None = None,
+) -> DaskSession:
+    try:
+        return DaskSession(client, heard, own_client=own_client, cluster=cluster)
+    except Exception as error:
+        # Nothing is lost: it is told as what it means.
+        raise translate(error, "Opening a session on Dask") from error
 
 
 def _connect(address: str, *, direct: bool | None) -> NativeClient:

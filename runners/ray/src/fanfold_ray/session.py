@@ -163,7 +163,9 @@ class RaySession:
             late = self._closed
             if not late:
                 self._flights[ticket] = flight
-                self._wake.notify()
+                if len(self._flights) == 1:
+                    # The listener sleeps for good while nothing is out.
+                    self._wake.notify()
         if late:
             ray.cancel(report)
             self._refuse_if_closed()

@@ -21,8 +21,9 @@ from fanfold.adapters.runners.frames import Fork, Kind, Settings
 from fanfold.adapters.runners.parcels import Folders
 from fanfold.values.errors import InfrastructureError
 
-END_TIMEOUT_S = 0.4
-"""A fork server needs some 10 ms to kill its workers and end; then it is killed itself."""
+END_TIMEOUT_S = 2.0
+"""A fork server needs some 10 ms to kill its workers and end. One that is stopped is killed after
+this time, and Linux kills the workers of a dead one."""
 
 _FLAG_BYTES = 8
 

@@ -72,7 +72,6 @@ class Folders:
                 # Several processes may have seen the same room.
                 if error.errno != errno.ENOSPC:
                     raise
-                Path(path).unlink()
         path = f"{self.far}/{name}"
         _write(path, buffers)
         return path
@@ -159,8 +158,12 @@ def read(places: Sequence[Place]) -> list[list[memoryview]]:
 
 def _write(path: str, buffers: Sequence[memoryview]) -> None:
     # Small pieces are gathered by the file object, large ones go straight to the system.
-    with open(path, "xb") as file:
-        file.writelines(_pieces(buffers))
+    try:
+        with open(path, "xb") as file:
+            file.writelines(_pieces(buffers))
+    except OSError:
+        Path(path).unlink(missing_ok=True)
+        raise
 
 
 def _pieces(buffers: Sequence[memoryview]) -> Iterator[bytes | memoryview]:

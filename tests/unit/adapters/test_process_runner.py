@@ -1,0 +1,435 @@
+import gc
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fanfold.adapters.runners import parcels
+from fanfold.adapters.runners.processes import ProcessTaskRunner
+from fanfold.values.errors import (
+    ChunkCancelled,
+    InfrastructureError,
+    ResourcesUnavailable,
+    SessionClosed,
+    ValuesLost,
+    WorkerLost,
+)
+from tests.unit.adapters import local_chunks as chunks
+from tests.unit.adapters.local_chunks import DEADLINE_S, Chunk
+from tests.unit.adapters.local_desk import Desk, Pipe, opened
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Put the files of sessions to a place of the test's own; return what lists them."""
+    memory, disk = tmp_path / "memory", tmp_path / "disk"
+    memory.mkdir()
+    disk.mkdir()
+    monkeypatch.setattr(parcels, "MEMORY_FOLDER", memory)
+    monkeypatch.setattr(tempfile, "tempdir", str(disk))
+    return lambda: sorted(
+        path.name for top in (memory, disk) for path in top.rglob("*") if path.name != "flags"
+    )
+
+
+def processes_of(desk: Desk) -> tuple[int, int]:
+    """Return the ids of a worker and of the fork server."""
+    worker, server = desk.run(chunks.Processes(id="processes")).split()
+    return int(worker), int(server)
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until a process that is no child of ours has ended."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([process], [], [], DEADLINE_S)[0]
+    finally:
+        os.close(process)
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class TestProcesses:
+    @pytest.mark.parametrize(
+        ("chunk", "how"),
+        [
+            (chunks.Killed(id="bad"), "died of SIGKILL"),
+            (chunks.Segfaulting(id="bad"), "died of SIGSEGV"),
+            (chunks.Exiting(id="bad", code=7), "exited with code 7"),
+            (chunks.Deafened(id="bad"), "died of SIGKILL"),
+            (chunks.Orphaning(id="bad"), "lost its fork server, which died of SIGKILL"),
+        ],
+    )
+    def test_a_dead_worker_takes_only_its_chunk(self, chunk: Chunk, how: str) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            worker, _ = processes_of(desk)
+
+            refs = [desk.submit(one) for one in (chunk, Chunk(id="next"), Chunk(id="last"))]
+
+            report = desk.wait_for_report("bad")
+            assert isinstance(report.error, WorkerLost)
+            assert str(report.error) == (f"Worker {report.worker} {how} while it ran chunk bad.")
+            assert report.worker.split("/")[1] == str(worker)
+            assert report.started
+            assert desk.session.fetch(refs[1:], DEADLINE_S) == [[b"next"], [b"last"]]
+            assert processes_of(desk)[0] != worker
+
+    def test_a_worker_that_dies_idle_is_replaced(self) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            worker, _ = processes_of(desk)
+            os.kill(worker, signal.SIGKILL)
+            wait_for_end(worker)
+            desk.submit(Chunk(id="next"))
+
+            # Either it was handed over before the death was noticed, and then never read.
+            report = desk.wait_for_report("next")
+            assert report.error is None or not report.started
+            assert desk.run(Chunk(id="last")) == b"last"
+
+    def test_values_survive_their_worker(self) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            refs = [
+                desk.submit(chunks.Large(id="small", size=10)),
+                desk.submit(chunks.Large(id="large", size=100_000)),
+            ]
+            desk.submit(chunks.Killed(id="killed"))
+            desk.wait_for_report("killed")
+
+            joined = desk.run(chunks.Changing(id="join"), refs)
+
+            assert joined == b"!" + b"x" * 9 + b"!" + b"x" * 99_999
+            # The reader changed its own views alone.
+            assert desk.session.fetch(refs) == [[b"x" * 10], [b"x" * 100_000]]
+
+    def test_values_move_between_workers(self, pipe: Pipe, other_pipe: Pipe) -> None:
+        with opened(ProcessTaskRunner(max_workers=2)) as desk:
+            reader = desk.submit(chunks.Blocked(id="on the reader", pipe=pipe.path))
+            desk.wait_for_start("on the reader")
+            upstream = desk.submit(chunks.Large(id="large", size=100_000))
+            desk.submit(chunks.Blocked(id="on the writer", pipe=other_pipe.path), [upstream])
+            desk.wait_for_start("on the writer")
+            pipe.release()
+            desk.session.fetch([reader], DEADLINE_S)
+
+            assert desk.run(chunks.Changing(id="read"), [upstream]) == b"!" + b"x" * 99_999
+
+            other_pipe.release()
+            writer = desk.wait_for_report("on the writer").worker
+            assert desk.wait_for_report("large").worker == writer
+            assert desk.wait_for_report("read").worker != writer
+
+    def test_a_share_is_mapped_once_per_process_and_forgotten_with_its_ref(
+        self, folders: Callable[[], list[str]]
+    ) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            share = desk.session.share("key", b"payload" * 1_000)
+            for number in range(3):
+                counted = desk.run(chunks.Shared(id=str(number)), shared=[share, share])
+                assert counted.split(b" ", 1)[0] == b"1"
+
+            del share
+
+            assert desk.run(chunks.Shared(id="last")) == b"0"
+            assert not [name for name in folders() if name.startswith("shared")]
+
+    def test_files_go_with_their_refs(self, folders: Callable[[], list[str]]) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            empty = folders()
+            kept = desk.submit(chunks.Large(id="kept", size=100_000))
+            dropped = desk.submit(chunks.Large(id="dropped", size=100_000))
+            desk.session.fetch([kept, dropped], DEADLINE_S)
+            assert len(folders()) == len(empty) + 2
+
+            del dropped
+            gc.collect()
+            assert len(folders()) == len(empty) + 1
+
+            desk.submit(chunks.Large(id="nobody's", size=100_000))
+            desk.wait_for_report("nobody's")
+            desk.run(Chunk(id="large", label="x" * 200_000))
+            desk.submit(chunks.Killed(id="killed", label="x" * 200_000))
+            desk.wait_for_report("killed")
+            gc.collect()
+            assert len(folders()) == len(empty) + 1
+            assert desk.session.fetch([kept]) == [[b"x" * 100_000]]
+
+    def test_views_outlive_their_ref_and_the_session(self) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            ((view,),) = desk.session.fetch(
+                [desk.submit(chunks.Large(id="large", size=100_000))], DEADLINE_S
+            )
+
+        assert view == b"x" * 100_000
+
+    def test_values_whose_files_are_gone_are_lost(
+        self, folders: Callable[[], list[str]], tmp_path: Path
+    ) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            before = set(tmp_path.rglob("*"))
+            ref = desk.submit(chunks.Large(id="large", size=100_000))
+            desk.session.fetch([ref], DEADLINE_S)
+            for path in set(tmp_path.rglob("*")) - before:
+                path.unlink()
+
+            with pytest.raises(ValuesLost) as lost:
+                desk.session.fetch([desk.submit(Chunk(id="there")), ref], DEADLINE_S)
+            assert lost.value.lost == (1,)
+            desk.submit(Chunk(id="dependent"), [ref])
+            assert isinstance(desk.wait_for_report("dependent").error, ValuesLost)
+
+    def test_closing_leaves_no_process_and_no_file(
+        self, folders: Callable[[], list[str]], tmp_path: Path
+    ) -> None:
+        with opened(ProcessTaskRunner(max_workers=2)) as desk:
+            worker, server = processes_of(desk)
+            ref = desk.submit(chunks.Large(id="large", size=100_000))
+            desk.session.fetch([ref], DEADLINE_S)
+            desk.submit(chunks.UntilStopped(id="running"))
+            desk.wait_for_start("running")
+            assert is_there(worker)
+            assert is_there(server)
+
+        assert isinstance(desk.wait_for_report("running").error, ChunkCancelled)
+        assert not is_there(worker)
+        assert not is_there(server)
+        assert list((tmp_path / "memory").iterdir()) == []
+        assert list((tmp_path / "disk").iterdir()) == []
+        with pytest.raises(ValuesLost):
+            desk.session.fetch([ref])
+        with pytest.raises(SessionClosed):
+            desk.session.share("late", b"")
+
+    def test_interrupts_from_the_terminal_are_for_the_driver(self) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            before = processes_of(desk)
+
+            assert desk.run(chunks.Interrupted(id="interrupted")) == b"alive"
+            assert processes_of(desk) == before
+
+    def test_100_mb_are_written_without_a_copy(self) -> None:
+        size = 100_000_000
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            before = int(desk.run(chunks.Peak(id="before")))
+            ref = desk.submit(chunks.Large(id="large", size=size))
+            ((view,),) = desk.session.fetch([ref], DEADLINE_S)
+            after = int(desk.run(chunks.Peak(id="after")))
+
+            assert view.nbytes == size
+            assert view[size - 1] == ord("x")
+            assert after - before < 1.5 * size
+
+    def test_parcels_go_to_disk_where_memory_is_short(
+        self, folders: Callable[[], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        half_full = SimpleNamespace(f_bavail=51, f_blocks=100, f_frsize=1_000)
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            monkeypatch.setattr(os, "statvfs", lambda folder: half_full)
+
+            shares = [desk.session.share(str(size), b"x" * size) for size in (999, 1_000)]
+
+            assert len(shares) == 2
+            assert list((tmp_path / "memory").rglob("shared-0"))
+            assert list((tmp_path / "disk").rglob("shared-1"))
+
+    def test_it_does_without_a_folder_in_memory(
+        self, folders: Callable[[], list[str]], tmp_path: Path
+    ) -> None:
+        (tmp_path / "memory").rmdir()
+
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            assert desk.run(chunks.Large(id="large", size=100_000)) == b"x" * 100_000
+
+    def test_a_chunk_that_was_never_read_is_told_from_one_that_ran(self) -> None:
+        with opened(ProcessTaskRunner(max_workers=2)) as desk:
+            worker, _ = processes_of(desk)
+            os.kill(worker, signal.SIGSTOP)
+            # The worker that was busy last is the first to be asked.
+            desk.submit(Chunk(id="unread"))
+            desk.run(Chunk(id="behind it"))
+
+            os.kill(worker, signal.SIGKILL)
+
+            report = desk.wait_for_report("unread")
+            assert isinstance(report.error, WorkerLost)
+            assert not report.started
+            assert str(report.error).endswith("died of SIGKILL before it ran chunk unread.")
+
+    def test_workers_that_can_not_start_are_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "fatal_to_forks.py").write_text(
+            "import os\nos.register_at_fork(after_in_child=lambda: os._exit(9))\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        with opened(ProcessTaskRunner(max_workers=2, preload=("fatal_to_forks",))) as desk:
+            for name in ("one", "two"):
+                desk.submit(Chunk(id=name))
+                error = desk.wait_for_report(name).error
+                assert isinstance(error, ResourcesUnavailable)
+                assert "it exited with code 9 before it could take a chunk" in str(error)
+
+    def test_what_is_printed_is_there_before_the_report(
+        self, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            assert desk.run(chunks.Printing(id="one")) == b""
+
+            assert capfd.readouterr().out == "printed by one\n"
+
+    def test_what_does_not_pickle_is_told(self) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            desk.submit(chunks.Unread(id="unread"))
+            error = desk.wait_for_report("unread").error
+            assert type(error) is InfrastructureError
+            assert "LookupError: not here" in str(error)
+
+            assert desk.run(Chunk(id="next")) == b"next"
+
+    def test_a_module_that_can_not_be_preloaded_is_told(
+        self, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with opened(ProcessTaskRunner(max_workers=1, preload=("no_such_module",))) as desk:
+            desk.submit(Chunk(id="one"))
+            report = desk.wait_for_report("one")
+
+        assert isinstance(report.error, ResourcesUnavailable)
+        assert not report.started
+        assert "fork server exited with code 1 before it was ready" in str(report.error)
+        assert "no_such_module" in capfd.readouterr().err
+
+    def test_workers_find_modules_of_folders_added_later(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            (tmp_path / "added_later.py").write_text(
+                "from tests.unit.adapters.local_chunks import Chunk\n"
+                "class Added(Chunk):\n    __slots__ = ()\n"
+            )
+            monkeypatch.syspath_prepend(tmp_path)
+            added = __import__("added_later")
+
+            assert desk.run(added.Added(id="added")) == b"added"
+
+    def test_windows_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "platform", "win32")
+
+        with pytest.raises(InfrastructureError, match="use ThreadPoolTaskRunner"):
+            ProcessTaskRunner().open(lambda chunk, message: None)
+
+
+SCRIPT = """
+print("imported", flush=True)
+import sys, tempfile, threading
+from pathlib import Path
+from types import SimpleNamespace
+from fanfold.adapters.runners import parcels
+from fanfold.adapters.runners.processes import ProcessTaskRunner
+from fanfold.adapters.runners.threads import ThreadPoolTaskRunner
+from tests.unit.adapters import local_chunks as chunks
+
+parcels.MEMORY_FOLDER = Path(tempfile.gettempdir())
+started = threading.Event()
+session = {runner}(max_workers=2).open(lambda chunk, message: started.set())
+ref = session.submit(chunks.Processes(id="one"), done=lambda report: None)
+((buffer,),) = session.fetch([ref])
+print(bytes(buffer).decode(), flush=True)
+started.clear()
+"""
+LEAVES_IT_RUNNING = """
+ref = session.submit(chunks.UntilStopped(id="running"), done=lambda report: None)
+started.wait()
+print("running", flush=True)
+"""
+WAITS = """
+sys.stdin.readline()
+"""
+
+
+class TestScripts:
+    @pytest.fixture
+    def environment(self, tmp_path: Path) -> dict[str, str]:
+        (tmp_path / "temporary").mkdir()
+        path = os.pathsep.join(str(entry) for entry in sys.path if entry)
+        return os.environ | {"PYTHONPATH": path, "TMPDIR": str(tmp_path / "temporary")}
+
+    @pytest.mark.parametrize("standard_input", [False, True])
+    def test_a_script_needs_no_guard(
+        self, standard_input: bool, tmp_path: Path, environment: dict[str, str]
+    ) -> None:
+        script = SCRIPT.format(runner="ProcessTaskRunner") + "session.close()\n"
+        (tmp_path / "script.py").write_text(script)
+
+        ended = subprocess.run(
+            [sys.executable, "-" if standard_input else "script.py"],
+            input=script if standard_input else "",
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stderr == ""
+        first, processes = ended.stdout.splitlines()
+        assert first == "imported"
+        assert len(processes.split()) == 2
+
+    @pytest.mark.parametrize("runner", ["ProcessTaskRunner", "ThreadPoolTaskRunner"])
+    def test_an_exit_without_close_waits_for_nobody(
+        self, runner: str, tmp_path: Path, environment: dict[str, str]
+    ) -> None:
+        script = SCRIPT.format(runner=runner) + LEAVES_IT_RUNNING
+
+        ended = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+        assert ended.returncode == 0, ended.stderr
+        worker, server = ended.stdout.splitlines()[1].split()
+        if runner == "ProcessTaskRunner":
+            assert not is_there(int(worker))
+            assert not is_there(int(server))
+        assert list((tmp_path / "temporary").iterdir()) == []
+
+    def test_a_killed_driver_leaves_nothing(
+        self, tmp_path: Path, environment: dict[str, str]
+    ) -> None:
+        script = SCRIPT.format(runner="ProcessTaskRunner") + LEAVES_IT_RUNNING + WAITS
+        with subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as driver:
+            assert driver.stdout is not None
+            assert driver.stdout.readline() == "imported\n"
+            worker, server = map(int, driver.stdout.readline().split())
+            assert driver.stdout.readline() == "running\n"
+
+            driver.kill()
+
+            wait_for_end(worker)
+            wait_for_end(server)
+        assert list((tmp_path / "temporary").iterdir()) == []
