@@ -2,19 +2,17 @@
 
 import os
 import pickle
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ray
 from runners.ray.tests import chunks
-from runners.ray.tests.chunks import Work, wait_for
+from runners.ray.tests.chunks import wait_for
+from runners.ray.tests.desk import Desk
 
-from fanfold.ports.runner import Session
 from fanfold.values.errors import (
     ChunkCancelled,
     InfrastructureError,
@@ -23,42 +21,10 @@ from fanfold.values.errors import (
     VersionMismatch,
     WorkerLost,
 )
-from fanfold.values.messages import Report
 from fanfold_ray import RayTaskRunner, words
 from fanfold_ray.carrier import Letter, Waybill, carry
 
-DEADLINE_S = 30.0
 ROOT = Path(__file__).parents[3]
-
-
-class Desk:
-    """A session, what it heard and what was done, in the order it came."""
-
-    def __init__(self, address: str | None = None) -> None:
-        self.news: queue.Queue[tuple[str, Any]] = queue.Queue()
-        self.session: Session = RayTaskRunner(address=address).open(self.hear)
-
-    def hear(self, chunk_id: str, message: bytes) -> None:
-        self.news.put(("heard", message))
-
-    def submit(self, call: Callable[..., Any], given: Any = None, **inputs: Any) -> Any:
-        work = Work(call=call, given=given)
-        return self.session.submit(
-            work, done=lambda report: self.news.put(("done", report)), **inputs
-        )
-
-    def next(self) -> tuple[str, Any]:
-        return self.news.get(timeout=DEADLINE_S)
-
-    def report(self) -> Report:
-        kind, report = self.next()
-        while kind != "done":
-            kind, report = self.next()
-        return report
-
-    def run(self, call: Callable[..., Any], given: Any = None, **inputs: Any) -> tuple[Any, Report]:
-        ref = self.submit(call, given, **inputs)
-        return ref, self.report()
 
 
 @pytest.fixture(scope="module")
@@ -99,19 +65,6 @@ def test_a_description_travels_and_compares() -> None:
 def test_an_unreachable_ray_is_told() -> None:
     with pytest.raises(InfrastructureError, match=r"127\.0\.0\.1:1"):
         RayTaskRunner(address="nonsense://127.0.0.1:1").open(lambda *_: None)
-
-
-def test_a_ray_that_was_shut_down_under_a_session_is_told(tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        desk = Desk("local")
-    desk.submit(chunks.until_stopped, str(tmp_path / "started"))
-    wait_for(tmp_path / "started")
-
-    ray.shutdown()
-
-    assert isinstance(desk.report().error, WorkerLost)
-    desk.session.close()
 
 
 def test_values_come_back_as_the_buffers_that_they_were(desk: Desk) -> None:

@@ -7,6 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
+from runners.ray.tests import chunks
+from runners.ray.tests.chunks import wait_for
+from runners.ray.tests.desk import Desk
+
+from fanfold.values.errors import WorkerLost
 
 ROOT = Path(__file__).parents[3]
 
@@ -34,10 +40,6 @@ else:
     second.close()
     import ray
     assert not ray.is_initialized()
-    third = RayTaskRunner(init_kwargs={"num_cpus": 1}).open(print)
-    third.submit(chunks.Work(call=chunks.echo), done=done.put)
-    assert done.get(timeout=30).error is None
-    third.close()
 print("END")
 """
 
@@ -82,3 +84,18 @@ def test_an_unguarded_script_starts_ray_and_leaves_nothing(tmp_path: Path, stays
     while processes_of(lines[1][1]):
         assert time.monotonic() < deadline, processes_of(lines[1][1])
         time.sleep(0.05)
+
+
+def test_a_ray_that_was_shut_down_under_a_session_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    desk = Desk("local")
+    desk.submit(chunks.until_stopped, str(tmp_path / "started"))
+    wait_for(tmp_path / "started")
+
+    ray.shutdown()
+
+    assert isinstance(desk.report().error, WorkerLost)
+    desk.session.close()

@@ -187,7 +187,7 @@ def switching() -> Iterator[None]:
 
 @pytest.mark.usefixtures("switching")
 def test_of_many_threads_one_creates(store: FsspecStore) -> None:
-    count, rounds = 8, 20
+    count, rounds = 8, 100
     barrier = threading.Barrier(count, timeout=60)
     won: list[tuple[int, int]] = []
 

@@ -1,6 +1,7 @@
 """The planner: nothing is lost or doubled, sizes follow what was measured, and the cut is good."""
 
 import heapq
+import itertools
 import math
 import random
 from collections import deque
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from fanfold.engine import chunking
 from fanfold.engine.chunking import BUDGET_S, PIECES, Batch, Pace
+from fanfold.values.messages import Report
 from fanfold.values.resources import Slots
+from fanfold.values.states import StateName
 from tests.unit.engine.rehearsal import Rehearsal, Sent
 
 MILLION = 1_000_000
@@ -123,35 +126,35 @@ def carried_out(durations: list[float], slots: int) -> tuple[float, int]:
     """Play a map whose elements take so long; return when it is over and how many chunks it took."""
     play = Rehearsal(slots)
     run = play.over_items("map", range(len(durations)))
-    began, idle, landings = play.now, slots, list[tuple[float, int, Sent, int, float]]()
+    began, idle, order = play.now, slots, itertools.count()
     waiting = deque(play.air)
-    known = len(play.sent)
+    landings: list[tuple[float, int, Sent, int, float]] = []
     while run.left:
         while idle and waiting:
-            sent, worked, reached = waiting.popleft(), 0.0, 0
-            for index in sent.work.batch.indices():
-                worked += durations[index]
-                reached += 1
-                if sent.work.budget_s is not None and worked > sent.work.budget_s:
-                    break
-            heapq.heappush(landings, (play.now + worked, len(landings) + known, sent, reached, worked))
+            sent = waiting.popleft()
+            reached, worked = worked_off(sent, durations)
+            heapq.heappush(landings, (play.now + worked, next(order), sent, reached, worked))
             idle -= 1
         play.now, _, sent, reached, worked = heapq.heappop(landings)
         idle += 1
-        landed(play, sent, reached, worked)
-        waiting.extend(play.sent[known:])
         known = len(play.sent)
+        play.land(sent)
+        states = ((int(StateName.COMPLETED), reached),)
+        report = Report(chunk=sent.work.id, reached=reached, states=states, seconds=worked)
+        play.tell(run, report=report)
+        waiting.extend(play.sent[known:])
     return play.now - began, len(play.sent)
 
 
-def landed(play: Rehearsal, sent: Sent, reached: int, worked: float) -> None:
-    from fanfold.values.messages import Report
-    from fanfold.values.states import StateName
-
-    play.land(sent)
-    states = ((int(StateName.COMPLETED), reached),)
-    report = Report(chunk=sent.work.id, reached=reached, states=states, seconds=worked)
-    play.tell(sent.run, report=report)
+def worked_off(sent: Sent, durations: list[float]) -> tuple[int, float]:
+    """Return how far a chunk comes within its budget, and how long that takes."""
+    reached, worked = 0, 0.0
+    for index in sent.work.batch.indices():
+        worked += durations[index]
+        reached += 1
+        if sent.work.budget_s is not None and worked > sent.work.budget_s:
+            break
+    return reached, worked
 
 
 def one_by_one(durations: list[float], slots: int) -> float:

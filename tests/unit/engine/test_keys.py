@@ -202,7 +202,7 @@ def test_values_that_differ_have_different_keys() -> None:
 
 
 def test_no_form_begins_with_another_so_forms_can_stand_in_a_row() -> None:
-    values = [*samples(), "ab", b"ab", ["as", "b"], ["a", "sb"], 10**6000, [1, 2, 3]]
+    values = [*samples(), "ab", "i8", "f8", b"ab", ["as", "b"], ["a", "sb"], 10**6000, [1, 2, 3]]
     forms = sorted(encode(value) for value in values)
 
     assert not any(after.startswith(before) for before, after in pairwise(forms))

@@ -1,0 +1,1 @@
+"""Conformance suites for those who write runners, and faults to inject; needs pytest and psutil."""

@@ -1,0 +1,208 @@
+"""The suite that every runner passes; a plug-in's test file is one fixture and one class.
+
+    class TestMine(RunnerSuite):
+        @pytest.fixture
+        def runner(self): return MyTaskRunner(address=...)
+
+Checks bear the numbers that the design gives them. They count what really ran in files, so driver
+and workers must share this machine. A difference between runners is a declared trait, for which a
+check asserts either the one or the other: nothing is skipped.
+"""
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fanfold.annotations import unmapped
+from fanfold.caching import task_input_hash
+from fanfold.engine import registry, segments
+from fanfold.engine.futures import MapFuture
+from fanfold.engine.settings import HOME
+from fanfold.flows import flow
+from fanfold.ports.runner import TaskRunner
+from fanfold.tasks import Task, task
+from fanfold.testing import faults
+from fanfold.testing.chunks import BEGAN, Echo, Gated, Talking, Weighing
+from fanfold.testing.desk import Desk, opened
+from fanfold.testing.faults import Fault, Kill, Plan, Raise, ReturnUnpicklable, Traced
+from fanfold.testing.ledger import Gate, Ledger
+from fanfold.values.errors import ChunkCancelled, NotPicklable
+from fanfold.values.resources import Traits
+
+PINNED: Mapping[str, Traits] = {
+    "InlineTaskRunner": Traits(),
+    "ThreadPoolTaskRunner": Traits(),
+    "ProcessTaskRunner": Traits(remote=True, kills=True),
+    "DaskTaskRunner": Traits(remote=True, recovers=True),
+    "RayTaskRunner": Traits(remote=True, interrupts=True, kills=True),
+}
+"""What each runner can do, so that none passes by declaring less."""
+PINNED_BORROWED: Mapping[str, Traits] = {
+    **PINNED,
+    "DaskTaskRunner": Traits(remote=True, recovers=True, reruns=True),
+}
+"""The same on a cluster that somebody else has started."""
+
+FAST_CHUNKS = 10_000
+SHARED_BYTES = 100 << 20
+KILLED_AT, KILLED_OF = 1_500, 2_000
+POISON, POISONED = 137, 200
+INFRASTRUCTURE_RETRIES = 2
+PIECES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What became of a map."""
+
+    states: list[str]
+    values: list[Any]
+    """Exceptions in the places of missing values."""
+
+
+class RunnerSuite:
+    """Checks of a runner: `runner` is a fixture, whose cluster may be borrowed."""
+
+    deadline_s = 60.0
+    """Longest time without any news; only a check that fails takes so long."""
+    borrows = False
+    """Whether the cluster of `runner` outlives its sessions."""
+
+    @pytest.fixture
+    def own_runner(self, runner: TaskRunner) -> TaskRunner:
+        """Return a runner that starts what it needs; override it where `runner` borrows."""
+        return runner
+
+    def leftovers(self) -> list[str]:
+        """Return what sessions of `runner` left on its cluster, each as a readable name."""
+        return []
+
+    def test_00_traits_are_as_pinned(self, runner: TaskRunner) -> None:
+        """The traits of the session are those of the table."""
+        pinned = PINNED_BORROWED if self.borrows else PINNED
+
+        with opened(runner, self.deadline_s) as desk:
+            assert desk.session.traits == pinned[type(runner).__name__]
+
+    def test_00_traits_of_an_own_cluster_are_as_pinned(self, own_runner: TaskRunner) -> None:
+        """The same on a cluster of the session's own."""
+        with opened(own_runner, self.deadline_s) as desk:
+            assert desk.session.traits == PINNED[type(own_runner).__name__]
+
+    def test_01_submit_returns_before_the_work_runs(
+        self, runner: TaskRunner, tmp_path: Path
+    ) -> None:
+        """A chunk waits for what only happens after its submit."""
+        gate = Gate(str(tmp_path / "gate"))
+
+        with gate.kept() as latch, opened(runner, self.deadline_s) as desk:
+            ref = desk.submit(Gated(id="gated", gate=gate, timeout_s=self.deadline_s))
+            latch.open()
+            desk.wait_for_all()
+            found = desk.values([ref])
+
+        assert found == [[b"open"]], "submit returned only when the chunk had run"
+
+    def test_02_exactly_one_done_per_submit(self, runner: TaskRunner) -> None:
+        """None of many fast chunks goes unreported, and none is reported twice."""
+        with opened(runner, self.deadline_s) as desk:
+            # The handles are kept, for nobody needs to run a chunk whose values nobody wants.
+            refs = [desk.submit(Echo(id=f"chunk-{number}")) for number in range(FAST_CHUNKS)]
+            desk.wait_for_all()
+
+        assert len(refs) == FAST_CHUNKS
+        told = [[report.chunk for report in mine] for mine in desk.reports]
+        assert told == [[f"chunk-{number}"] for number in range(FAST_CHUNKS)]
+        failed = [report.error for mine in desk.reports for report in mine if report.error]
+        assert not failed, f"{len(failed)} chunks failed, the first one: {failed[0]!r}"
+
+    def test_03_a_user_error_is_an_outcome(self, runner: TaskRunner, tmp_path: Path) -> None:
+        """An exception, even one that isn't an Exception, ends its own element and no other."""
+        faults_of = {3: (Raise(ValueError("three")),), 7: (Raise(SystemExit(7)),)}
+        plan = self._plan(tmp_path, faults_of)
+
+        found = self._mapped(runner, task(faults.perform), range(10), plan)
+
+        states = dict(enumerate(found.states))
+        assert (states.pop(3), states.pop(7)) == ("Failed", "Crashed")
+        assert set(states.values()) == {"Completed"}
+        assert isinstance(found.values[3], ValueError) and found.values[3].args == ("three",)
+        assert isinstance(found.values[7], SystemExit) and found.values[7].code == 7
+        assert plan.ledger.counts("ran") == dict.fromkeys(range(10), 1)
+
+    def test_04_order_inside_a_chunk(self, runner: TaskRunner, tmp_path: Path) -> None:
+        """Values, needs and what a chunk says keep their order."""
+        found = self._mapped(runner, task(faults.perform), range(1_000), self._plan(tmp_path))
+        with opened(runner, self.deadline_s) as desk:
+            talking = desk.run(Talking(id="talking", count=100))
+            parts = [desk.run(Echo(id=f"part-{number}")) for number in range(3)]
+            joined = desk.run(Echo(id="joined"), needs=[parts[2], parts[0], parts[1]])
+            desk.wait_for_word("talking", b"99")
+            values = desk.values([joined, talking])
+
+        numbers = [str(number).encode() for number in range(100)]
+        assert found.values == list(range(1_000))
+        assert values == [[b"joined", b"part-2", b"part-0", b"part-1"], numbers]
+        assert [word for chunk, word in desk.heard if chunk == "talking"] == numbers
+
+    def test_05_futures_deep_inside_arguments(self, runner: TaskRunner) -> None:
+        """Futures in lists, dicts, tuples and dataclasses become values where the call runs."""
+
+        def many() -> tuple[Any, Any]:
+            one, two, three = (task(faults.same).submit(word) for word in ("one", "two", "three"))
+            deep = {"list": [one, (two,)], "dataclass": Found([], [three, {"again": one}])}
+            single = task(faults.same).submit(deep)
+            mapped = task(faults.same).map([{"of": [two]}, {"of": [three, "plain"]}])
+            return self._waited(single), self._waited(mapped)
+
+        single, mapped = self._in_flow(runner, many)
+
+        inner = Found([], ["three", {"again": "one"}])
+        assert single == {"list": ["one", ("two",)], "dataclass": inner}
+        assert mapped == [{"of": ["two"]}, {"of": ["three", "plain"]}]
+
+    def test_06_a_diamond_is_computed_once(self, runner: TaskRunner, tmp_path: Path) -> None:
+        """What two calls need runs once, and so do they for the one that needs both."""
+        ledger = Ledger(str(tmp_path))
+
+        def diamond() -> Any:
+            noted = task(faults.noted)
+            top = noted.submit(1, ledger, "top")
+            left, right = noted.submit(top, ledger, "left"), noted.submit(top, ledger, "right")
+            return self._waited(noted.submit([left, right], ledger, "bottom"))
+
+        assert self._in_flow(runner, diamond) == [1, 1]
+        words = ("top", "left", "right", "bottom")
+        assert [len(ledger.lines(word)) for word in words] == [1, 1, 1, 1]
+
+    def test_07_values_are_unpickled_only_where_they_are_used(
+        self, runner: TaskRunner, tmp_path: Path
+    ) -> None:
+        """Neither driver nor scheduler unpickle values; the driver does when it is asked."""
+        ledger = Ledger(str(tmp_path))
+        remote = self._remote(runner)
+
+        def chain() -> tuple[set[str], int]:
+            given = [Traced(ledger, number) for number in range(50)]
+            passed = task(faults.pass_traced).map(given, ledger)
+            made = task(faults.make_traced).map(range(50), ledger)
+            again = task(faults.pass_traced).map(made, ledger)
+            self._waited(passed), self._settled(again)
+            before = {process for _, process in ledger.lines("unpickled")}
+            self._settled(task(faults.pass_traced).map(again, ledger))
+            unasked = {process for _, process in ledger.lines("unpickled")} - before
+            return unasked, len(self._waited(again))
+
+        unasked, asked = self._in_flow(runner, chain)
+
+        used = {process for _, process in [*ledger.lines("passed"), *ledger.lines("made")]}
+        assert asked == 50
+        assert unasked <= used
+        assert bool(ledger.lines("unpickled")) == remote

@@ -1,0 +1,48 @@
+"""The functions that are mapped, plain and as tasks. Light, for workers import it."""
+
+import os
+import time
+
+from fanfold import INPUTS, task
+
+
+def plus_one(x: int) -> int:
+    """Do next to nothing."""
+    return x + 1
+
+
+def spin(x: int, seconds: float = 0.01) -> int:
+    """Use the processor for so many seconds, whoever else wants it."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+    return x
+
+
+def nap(seconds: float) -> float:
+    """Wait without using the processor."""
+    time.sleep(seconds)
+    return seconds
+
+
+def small(x: int) -> bytes:
+    """Return 100 bytes, none of them shared with another result."""
+    return x.to_bytes(100, "little")
+
+
+def noted(x: int, ledger: str, seconds: float = 0.002) -> int:
+    """Note in a file that this element was started, and by which process; then sleep."""
+    # One write of a short line to a file that is open for appending is never torn.
+    file = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, f"{os.getpid()} {x}\n".encode())
+    os.close(file)
+    time.sleep(seconds)
+    return x + 1
+
+
+plus_one_task = task(plus_one)
+spin_task = task(spin)
+nap_task = task(nap)
+small_task = task(small)
+noted_task = task(noted)
+kept_task = task(noted, name="kept", cache_policy=INPUTS)

@@ -1,0 +1,76 @@
+"""Where benchmarks run: a runner, and beside it what one would do there by hand."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import Any, Protocol
+
+from fanfold.ports.runner import TaskRunner
+
+Function = Callable[[Any], Any]
+
+
+class Ground(Protocol):
+    """A place that is up, warm, and has two slots."""
+
+    @property
+    def name(self) -> str:
+        """The runner's name."""
+        ...
+
+    @property
+    def runner(self) -> TaskRunner | str:
+        """What a flow takes as `task_runner`."""
+        ...
+
+    @property
+    def one_each_limit(self) -> int:
+        """How many elements may go by `one_each`; beyond, it only wastes time. 0: there is none."""
+        ...
+
+    def by_hand(self, function: Function, items: Sequence[Any], pieces: int) -> list[Any]:
+        """Map in so many pieces, as fast as a few plain lines can."""
+        ...
+
+    def one_each(self, function: Function, items: Sequence[Any]) -> list[Any]:
+        """Map with one future per element."""
+        ...
+
+    def settle(self) -> None:
+        """Wait until nothing is left of what ran before, and all workers are there."""
+        ...
+
+    def driver(self) -> list[str]:
+        """Return what a fresh process needs to reach this place; see `reached`."""
+        ...
+
+
+_HOMES = {
+    "inline": "tests.benchmarks.grounds.local:inline",
+    "threads": "tests.benchmarks.grounds.local:threads",
+    "processes": "tests.benchmarks.grounds.local:processes",
+    "dask": "tests.benchmarks.grounds.on_dask:started",
+    "ray": "tests.benchmarks.grounds.on_ray:started",
+}
+_REACHED = {
+    "dask": "tests.benchmarks.grounds.on_dask:reached",
+    "ray": "tests.benchmarks.grounds.on_ray:reached",
+}
+
+NAMES = tuple(_HOMES)
+SLOTS = 2
+
+
+def opened(name: str) -> AbstractContextManager[Ground]:
+    """Start a place, and end it on leaving; nothing else is started or imported."""
+    return _found(_HOMES[name])()
+
+
+def reached(name: str, address: str) -> AbstractContextManager[Ground]:
+    """Connect to a cluster that another process has opened."""
+    return _found(_REACHED[name])(address)
+
+
+def _found(home: str) -> Any:
+    module, _, attribute = home.partition(":")
+    return getattr(import_module(module), attribute)

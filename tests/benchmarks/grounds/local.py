@@ -1,0 +1,75 @@
+"""This process, its threads, and processes of this machine."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fanfold.adapters.runners.processes import ProcessTaskRunner
+from fanfold.adapters.runners.threads import ThreadPoolTaskRunner
+from fanfold.ports.runner import TaskRunner
+from tests.benchmarks.grounds import SLOTS, Function, Ground
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """One process, so that by hand is a plain loop."""
+
+    name: str
+    runner: TaskRunner | str
+    one_each_limit: int
+
+    def by_hand(self, function: Function, items: Sequence[Any], pieces: int) -> list[Any]:
+        return [function(item) for item in items]
+
+    def one_each(self, function: Function, items: Sequence[Any]) -> list[Any]:
+        with ThreadPoolExecutor(SLOTS) as pool:
+            return list(pool.map(function, items))
+
+    def settle(self) -> None:
+        """Nothing outlives a flow here."""
+
+    def driver(self) -> list[str]:
+        raise NotImplementedError("There is no cluster that another process could reach.")
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Processes; on both sides the clock covers their start, since neither outlives a flow."""
+
+    name: str = "processes"
+    runner: TaskRunner | str = ProcessTaskRunner(max_workers=SLOTS)
+    one_each_limit: int = 10_000
+
+    def by_hand(self, function: Function, items: Sequence[Any], pieces: int) -> list[Any]:
+        with ProcessPoolExecutor(SLOTS) as pool:
+            return list(pool.map(function, items, chunksize=-(-len(items) // pieces)))
+
+    def one_each(self, function: Function, items: Sequence[Any]) -> list[Any]:
+        with ProcessPoolExecutor(SLOTS) as pool:
+            return list(pool.map(function, items, chunksize=1))
+
+    def settle(self) -> None:
+        """Nothing outlives a flow here."""
+
+    def driver(self) -> list[str]:
+        raise NotImplementedError("There is no cluster that another process could reach.")
+
+
+@contextmanager
+def inline() -> Iterator[Ground]:
+    """Run everything in this thread."""
+    yield Here("inline", "inline", 0)
+
+
+@contextmanager
+def threads() -> Iterator[Ground]:
+    """Run on two threads."""
+    yield Here("threads", ThreadPoolTaskRunner(max_workers=SLOTS), 10_000)
+
+
+@contextmanager
+def processes() -> Iterator[Ground]:
+    """Run in two processes, made anew by each flow."""
+    yield Processes()

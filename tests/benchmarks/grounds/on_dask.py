@@ -1,0 +1,70 @@
+"""A Dask cluster of two workers with one thread each, through a client that a user would have."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import distributed
+
+from fanfold_dask import DaskTaskRunner
+from tests.benchmarks import slices
+from tests.benchmarks.grounds import SLOTS, Function, Ground
+
+SETTLE_TIMEOUT_S = 60.0
+"""A killed worker is replaced in 2 s; a scheduler drops 50,000 keys in some seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnDask:
+    """A live client."""
+
+    client: distributed.Client
+    runner: DaskTaskRunner
+    name: str = "dask"
+    one_each_limit: int = 50_000
+
+    def by_hand(self, function: Function, items: Sequence[Any], pieces: int) -> list[Any]:
+        # As one `map`, which sends all futures in one message; a loop over `submit` is slower.
+        futures = self.client.map(
+            slices.run_slice, slices.cut(items, pieces), function=function, pure=False
+        )
+        return slices.join(self.client.gather(futures))
+
+    def one_each(self, function: Function, items: Sequence[Any]) -> list[Any]:
+        return self.client.gather(self.client.map(function, items, pure=False))
+
+    def settle(self) -> None:
+        self.client.wait_for_workers(SLOTS, timeout=SETTLE_TIMEOUT_S)
+        self.client.run_on_scheduler(_emptied)
+
+    def driver(self) -> list[str]:
+        return [self.name, self.client.scheduler.address]
+
+
+@contextmanager
+def started() -> Iterator[Ground]:
+    """Start a cluster and warm it up."""
+    with (
+        distributed.LocalCluster(
+            n_workers=SLOTS, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        client.wait_for_workers(SLOTS)
+        yield OnDask(client, DaskTaskRunner(client=client))
+
+
+@contextmanager
+def reached(address: str) -> Iterator[Ground]:
+    """Connect to a cluster that another process has started."""
+    with distributed.Client(address) as client:
+        yield OnDask(client, DaskTaskRunner(client=client))
+
+
+async def _emptied(dask_scheduler: distributed.Scheduler) -> None:
+    """Wait, on the scheduler, until it knows of no task any more."""
+    async with asyncio.timeout(SETTLE_TIMEOUT_S):
+        while dask_scheduler.tasks:
+            await asyncio.sleep(0.005)
