@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
 from queue import Empty, SimpleQueue
@@ -34,6 +34,8 @@ class _Desk:
     session: Session
     story: Story | None = None
     due: float | None = None
+    shared: list[Ref] = field(default_factory=list)
+    """The run's spec on the cluster, held until the run is over (R11)."""
 
 
 class Dispatcher:
@@ -140,8 +142,9 @@ class Dispatcher:
             self._inbox.put((run, {"report": report}))
 
         try:
-            shared = [desk.session.share(run.id, run.payload)] if run.shares else []
-            return desk.session.submit(effect.work, effect.needs, shared, done=done)
+            if run.shares and not desk.shared:
+                desk.shared = [desk.session.share(run.id, run.payload)]
+            return desk.session.submit(effect.work, effect.needs, desk.shared, done=done)
         except InfrastructureError as error:
             done(Report(chunk=effect.work.id, error=error, started=False))
             return None
@@ -171,6 +174,7 @@ class Dispatcher:
 
     def _finish(self, run: Run, desk: _Desk) -> None:
         desk.story = None
+        desk.shared = []
         self._active.discard(run)
         for upstream in run.upstream:
             if run in upstream.dependents:

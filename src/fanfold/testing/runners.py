@@ -185,24 +185,160 @@ class RunnerSuite:
     def test_07_values_are_unpickled_only_where_they_are_used(
         self, runner: TaskRunner, tmp_path: Path
     ) -> None:
-        """Neither driver nor scheduler unpickle values; the driver does when it is asked."""
+        """Neither driver nor scheduler unpickles a value, until the driver is asked for it."""
         ledger = Ledger(str(tmp_path))
-        remote = self._remote(runner)
+        passing = task(faults.pass_traced)
 
-        def chain() -> tuple[set[str], int]:
+        def chain(traits: Traits) -> tuple[bool, set[str]]:
             given = [Traced(ledger, number) for number in range(50)]
-            passed = task(faults.pass_traced).map(given, ledger)
             made = task(faults.make_traced).map(range(50), ledger)
-            again = task(faults.pass_traced).map(made, ledger)
-            self._waited(passed), self._settled(again)
-            before = {process for _, process in ledger.lines("unpickled")}
-            self._settled(task(faults.pass_traced).map(again, ledger))
-            unasked = {process for _, process in ledger.lines("unpickled")} - before
-            return unasked, len(self._waited(again))
+            futures = [passing.map(given, ledger), passing.map(made, ledger)]
+            for future in futures:
+                self._settle(future)
+            unasked = _processes(ledger, "unpickled")
+            for future in futures:
+                assert [value.number for value in self._value(future)] == list(range(50))
+            return traits.remote, unasked
 
-        unasked, asked = self._in_flow(runner, chain)
+        remote, unasked = self._in_flow(runner, chain)
 
-        used = {process for _, process in [*ledger.lines("passed"), *ledger.lines("made")]}
-        assert asked == 50
-        assert unasked <= used
-        assert bool(ledger.lines("unpickled")) == remote
+        workers = _processes(ledger, "made", "passed")
+        driver = {os.getpid()} if remote else set[int]()
+        assert unasked <= workers - driver, "values were unpickled where nobody used them"
+        assert bool(unasked) == remote
+        assert _processes(ledger, "unpickled") - unasked == driver
+
+    def test_08_a_failed_element_fails_its_dependents_alone(
+        self, runner: TaskRunner, tmp_path: Path
+    ) -> None:
+        """Only what needs a failed element is UpstreamFailed; it doesn't run."""
+        plan = self._plan(tmp_path, {7: (Raise(ValueError("seven")),)})
+
+        def dependents(traits: Traits) -> tuple[list[str], list[str]]:
+            first = task(faults.perform).map(range(20), plan)
+            noted = task(faults.noted)
+            second = noted.map(first, plan.ledger, "second")
+            singles = [noted.submit({"of": first[at]}, plan.ledger, "single") for at in (6, 7, 8)]
+            return self._states(second), [self._states(single)[0] for single in singles]
+
+        states, singles = self._in_flow(runner, dependents)
+
+        assert singles == ["Completed", "UpstreamFailed", "Completed"]
+        assert states.pop(7) == "UpstreamFailed"
+        assert set(states) == {"Completed"}
+        assert plan.ledger.counts("second") == dict.fromkeys({*range(20)} - {7}, 1)
+        assert len(plan.ledger.lines("single")) == 2
+
+    def test_10_the_task_is_pickled_once_per_map(self, runner: TaskRunner, tmp_path: Path) -> None:
+        """However many chunks carry a map, its task is pickled once, and read once per process."""
+        ledger = Ledger(str(tmp_path))
+
+        def mapped(traits: Traits) -> tuple[bool, int]:
+            future = task(Traced(ledger, 0), name="traced").map(range(5_000))
+            self._settle(future)
+            return traits.remote, future.run.chunks_made
+
+        remote, chunks = self._in_flow(runner, mapped)
+
+        assert chunks > 1
+        assert len(ledger.lines("pickled")) == remote
+        read = Counter(process for _, process in ledger.lines("unpickled"))
+        assert set(read.values()) <= {1}, "a process unpickled the task more than once"
+        assert bool(read) == remote
+
+    def test_17_a_killed_worker_costs_only_what_was_not_committed(
+        self, own_runner: TaskRunner, tmp_path: Path
+    ) -> None:
+        """After a worker's death all answers are right, and no committed element ran again.
+
+        Committed is what indexes named at the moment of the kill.
+        """
+        store = tmp_path / "home" / "results"
+        kill = Kill(committed_in=str(store), timeout_s=self.deadline_s)
+        plan = self._plan(tmp_path, {KILLED_AT: (kill,)})
+        cached = task(faults.perform, cache_key_fn=task_input_hash)
+
+        def mapped(traits: Traits) -> Found | None:
+            if not traits.remote:
+                assert not traits.kills
+                return None
+            return self._found(cached.map(range(KILLED_OF), plan))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(HOME, str(store.parent))
+            found = self._in_flow(own_runner, mapped)
+        if found is None:
+            return
+
+        assert len(plan.ledger.lines("killed")) == 1
+        assert found.values == list(range(KILLED_OF))
+        committed = _committed(str(store), [n for line in plan.ledger.lines("committed") for n in line])
+        ran = plan.ledger.counts("ran")
+        assert committed, "nothing was committed when the worker died"
+        again = {x: ran[x] for x in committed if ran[x] != 1}
+        assert not again, f"{len(again)} of {len(committed)} committed elements ran again"
+
+    def test_18_a_poison_element_crashes_alone(
+        self, own_runner: TaskRunner, tmp_path: Path
+    ) -> None:
+        """An element that always kills its worker is found at the cost of a few workers."""
+        most = 1 + INFRASTRUCTURE_RETRIES + math.ceil(math.log(POISONED, PIECES))
+        # One more than it may cost, so that a runner that never gives up is told too.
+        plan = self._plan(tmp_path, {POISON: (Kill(),) * (most + 1)})
+
+        def mapped(traits: Traits) -> Found | None:
+            if not traits.remote:
+                assert not traits.kills
+                return None
+            return self._found(task(faults.perform).map(range(POISONED), plan))
+
+        found = self._in_flow(own_runner, mapped)
+        if found is None:
+            return
+
+        states, values = dict(enumerate(found.states)), dict(enumerate(found.values))
+        values.pop(POISON)
+        assert len(plan.ledger.lines("killed")) <= most
+        assert states.pop(POISON) == "Crashed"
+        assert set(states.values()) == {"Completed"}
+        assert values == {x: x for x in range(POISONED) if x != POISON}
+
+    def test_19_what_cannot_travel_fails_alone(self, runner: TaskRunner, tmp_path: Path) -> None:
+        """An unpicklable argument or result is told as such, where it has to travel at all."""
+        plan = self._plan(tmp_path, {1: (ReturnUnpicklable(),)})
+        lock = threading.Lock()
+
+        def unpicklable(traits: Traits) -> tuple[bool, str, Found, Found]:
+            try:
+                submitted = self._states(task(faults.same).submit(lock))[0]
+            except NotPicklable:
+                submitted = "refused"
+            arguments = self._found(task(faults.same).map(["zero", lock, "two"]))
+            results = self._found(task(faults.perform).map(range(3), plan))
+            return traits.remote, submitted, arguments, results
+
+        remote, submitted, arguments, results = self._in_flow(runner, unpicklable)
+
+        assert submitted == ("refused" if remote else "Completed")
+        middle = "Failed" if remote else "Completed"
+        assert arguments.states == results.states == ["Completed", middle, "Completed"]
+        assert (arguments.values[0], arguments.values[2]) == ("zero", "two")
+        assert (results.values[0], results.values[2]) == (0, 2)
+        assert isinstance(arguments.values[1], NotPicklable if remote else type(lock))
+        assert isinstance(results.values[1], NotPicklable if remote else faults.Unpicklable)
+
+    def test_21_close_ends_an_own_cluster(self, own_runner: TaskRunner, tmp_path: Path) -> None:
+        """No process that came with the session outlives it, though user code still runs."""
+        before = _descendants()
+
+        with self._closed_while_running(own_runner, tmp_path) as desk:
+            started = {process for process in _descendants() - before}
+            workers = {int(report.worker.split("/")[1]) for report in desk.reports[0]}
+        remote = desk.session.traits.remote
+
+        left = psutil.wait_procs(started, timeout=0)
+
+    def test_21_close_leaves_a_borrowed_cluster_clean(
+        self, runner: TaskRunner, tmp_path: Path
+    ) -> None:
+        """What the session doesn't own is alive, and nothing of the session is left on it."""
