@@ -25,6 +25,7 @@ from fanfold.values.errors import (
     ChunkCancelled,
     Crashed,
     InfrastructureError,
+    NotPicklable,
     RunCancelled,
     RunError,
     UpstreamFailed,
@@ -137,7 +138,7 @@ class Run:
         self.remote = session.traits.remote
         self.payload = b""
         if self.remote:
-            self.payload = wire.dump_function(f"The task {self.name}, or what it uses,", call.spec)
+            self.payload = _pickled(call.spec)
         self.prepared: Inputs | bytes | None = None
         self.changed = threading.Condition()
         self.states = bytearray(self.count)
@@ -583,6 +584,20 @@ def story(run: Run) -> Generator[Effect, Any, None]:
         if run.over:
             return
         event = yield Wait(until=run.due(event.now))
+
+
+def _pickled(spec: TaskSpec) -> bytes:
+    """Return what travels to workers.
+
+    Raises:
+        NotPicklable: Names the argument that can't, or the task.
+    """
+    try:
+        return wire.dump_function(f"The task {spec.info.name}, or what it uses,", spec)
+    except NotPicklable:
+        for where, value in spec.layout.static():
+            wire.dump_function(f"The argument {where} of {spec.info.name}", value)
+        raise
 
 
 def _joined(spans: list[Span]) -> list[Span]:

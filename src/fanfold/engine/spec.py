@@ -46,6 +46,11 @@ class Layout:
         )
         return Layout(args=args, kwargs=kwargs)
 
+    def static(self) -> list[tuple[int | str, Any]]:
+        """Return the arguments that are the same for all calls, by position or name."""
+        every = [*enumerate(self.args, 1), *self.kwargs.items()]
+        return [(where, value) for where, value in every if not isinstance(value, Mapped)]
+
     def call(
         self, fn: Callable[..., Any], columns: Sequence[Sequence[Any]], count: int
     ) -> tuple[Callable[..., Any], list[Any]]:

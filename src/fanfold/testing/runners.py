@@ -10,12 +10,15 @@ check asserts either the one or the other: nothing is skipped.
 """
 
 import math
+import os
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import pytest
@@ -23,11 +26,13 @@ import pytest
 from fanfold.annotations import unmapped
 from fanfold.caching import task_input_hash
 from fanfold.engine import registry, segments
-from fanfold.engine.futures import MapFuture
+from fanfold.engine.context import current
+from fanfold.engine.futures import MapFuture, TaskFuture
+from fanfold.engine.segments import Stored
 from fanfold.engine.settings import HOME
 from fanfold.flows import flow
 from fanfold.ports.runner import TaskRunner
-from fanfold.tasks import Task, task
+from fanfold.tasks import task
 from fanfold.testing import faults
 from fanfold.testing.chunks import BEGAN, Echo, Gated, Talking, Weighing
 from fanfold.testing.desk import Desk, opened
@@ -56,6 +61,12 @@ KILLED_AT, KILLED_OF = 1_500, 2_000
 POISON, POISONED = 137, 200
 INFRASTRUCTURE_RETRIES = 2
 PIECES = 32
+GONE_S = 5.0
+"""For processes that were killed to be gone."""
+CLEAN_S = 5.0
+"""For a borrowed cluster to be clean after its last element returned."""
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +139,10 @@ class RunnerSuite:
         faults_of = {3: (Raise(ValueError("three")),), 7: (Raise(SystemExit(7)),)}
         plan = self._plan(tmp_path, faults_of)
 
-        found = self._mapped(runner, task(faults.perform), range(10), plan)
+        def mapped(traits: Traits) -> Found:
+            return self._found(task(faults.perform).map(range(10), plan))
+
+        found = self._in_flow(runner, mapped)
 
         states = dict(enumerate(found.states))
         assert (states.pop(3), states.pop(7)) == ("Failed", "Crashed")
@@ -139,7 +153,11 @@ class RunnerSuite:
 
     def test_04_order_inside_a_chunk(self, runner: TaskRunner, tmp_path: Path) -> None:
         """Values, needs and what a chunk says keep their order."""
-        found = self._mapped(runner, task(faults.perform), range(1_000), self._plan(tmp_path))
+
+        def mapped(traits: Traits) -> list[int]:
+            return self._value(task(faults.perform).map(range(1_000), self._plan(tmp_path)))
+
+        found = self._in_flow(runner, mapped)
         with opened(runner, self.deadline_s) as desk:
             talking = desk.run(Talking(id="talking", count=100))
             parts = [desk.run(Echo(id=f"part-{number}")) for number in range(3)]
@@ -148,19 +166,19 @@ class RunnerSuite:
             values = desk.values([joined, talking])
 
         numbers = [str(number).encode() for number in range(100)]
-        assert found.values == list(range(1_000))
+        assert found == list(range(1_000))
         assert values == [[b"joined", b"part-2", b"part-0", b"part-1"], numbers]
         assert [word for chunk, word in desk.heard if chunk == "talking"] == numbers
 
     def test_05_futures_deep_inside_arguments(self, runner: TaskRunner) -> None:
         """Futures in lists, dicts, tuples and dataclasses become values where the call runs."""
 
-        def many() -> tuple[Any, Any]:
+        def many(traits: Traits) -> tuple[Any, Any]:
             one, two, three = (task(faults.same).submit(word) for word in ("one", "two", "three"))
             deep = {"list": [one, (two,)], "dataclass": Found([], [three, {"again": one}])}
             single = task(faults.same).submit(deep)
             mapped = task(faults.same).map([{"of": [two]}, {"of": [three, "plain"]}])
-            return self._waited(single), self._waited(mapped)
+            return self._value(single), self._value(mapped)
 
         single, mapped = self._in_flow(runner, many)
 
@@ -172,11 +190,11 @@ class RunnerSuite:
         """What two calls need runs once, and so do they for the one that needs both."""
         ledger = Ledger(str(tmp_path))
 
-        def diamond() -> Any:
+        def diamond(traits: Traits) -> Any:
             noted = task(faults.noted)
             top = noted.submit(1, ledger, "top")
             left, right = noted.submit(top, ledger, "left"), noted.submit(top, ledger, "right")
-            return self._waited(noted.submit([left, right], ledger, "bottom"))
+            return self._value(noted.submit([left, right], ledger, "bottom"))
 
         assert self._in_flow(runner, diamond) == [1, 1]
         words = ("top", "left", "right", "bottom")
@@ -272,7 +290,9 @@ class RunnerSuite:
 
         assert len(plan.ledger.lines("killed")) == 1
         assert found.values == list(range(KILLED_OF))
-        committed = _committed(str(store), [n for line in plan.ledger.lines("committed") for n in line])
+        committed = _committed(
+            str(store), [n for line in plan.ledger.lines("committed") for n in line]
+        )
         ran = plan.ledger.counts("ran")
         assert committed, "nothing was committed when the worker died"
         again = {x: ran[x] for x in committed if ran[x] != 1}
@@ -331,14 +351,143 @@ class RunnerSuite:
         """No process that came with the session outlives it, though user code still runs."""
         before = _descendants()
 
-        with self._closed_while_running(own_runner, tmp_path) as desk:
-            started = {process for process in _descendants() - before}
-            workers = {int(report.worker.split("/")[1]) for report in desk.reports[0]}
-        remote = desk.session.traits.remote
+        with self._closed_while_running(own_runner, tmp_path) as closed:
+            started = closed.processes - before
+            _, left = psutil.wait_procs(started, timeout=GONE_S)
 
-        left = psutil.wait_procs(started, timeout=0)
+        assert not left, f"still there after close: {[process.cmdline() for process in left]}"
+        if closed.desk.session.traits.remote:
+            workers = {
+                report.worker for mine in closed.desk.reports for report in mine if report.worker
+            }
+            assert {int(worker.split("/")[1]) for worker in workers} <= {p.pid for p in started}
 
     def test_21_close_leaves_a_borrowed_cluster_clean(
         self, runner: TaskRunner, tmp_path: Path
     ) -> None:
         """What the session doesn't own is alive, and nothing of the session is left on it."""
+        before = set(self.leftovers())
+
+        with self._closed_while_running(runner, tmp_path):
+            pass
+
+        until = time.monotonic() + CLEAN_S
+        while (left := set(self.leftovers()) - before) and time.monotonic() < until:
+            threading.Event().wait(faults.LOOK_S)
+        assert not left, f"left on the cluster after close: {sorted(left)}"
+        with opened(runner, self.deadline_s) as desk:
+            assert desk.values([desk.run(Echo(id="again"))]) == [[b"again"]]
+
+    def test_28_what_is_shared_reaches_a_process_once(
+        self, runner: TaskRunner, tmp_path: Path
+    ) -> None:
+        """A big unmapped argument is read once per worker process, and shared once by key."""
+        ledger = Ledger(str(tmp_path))
+        big = Traced(ledger, 0, bytes(SHARED_BYTES))
+
+        def mapped(traits: Traits) -> tuple[bool, list[int]]:
+            return traits.remote, self._value(
+                task(faults.size_of).map(range(200), unmapped(big), ledger)
+            )
+
+        remote, sizes = self._in_flow(runner, mapped)
+        with opened(runner, self.deadline_s) as desk:
+            shared = [desk.session.share("key", bytes(1 << 20)) for _ in range(2)]
+            refs = [desk.run(Weighing(id=f"{at}"), shared=shared[at:]) for at in range(2)]
+            weighed = desk.values(refs)
+
+        assert set(sizes) == {SHARED_BYTES}
+        read = Counter(process for _, process in ledger.lines("unpickled"))
+        assert set(read.values()) <= {1}, "a process read the shared argument more than once"
+        assert bool(read) == remote
+        assert shared[0] == shared[1], "sharing under a known key made another copy"
+        assert [parts[1:] for parts in weighed] == [[b"1048576"] * 2, [b"1048576"]]
+
+    def _plan(self, folder: Path, of: Mapping[int, tuple[Fault, ...]] | None = None) -> Plan:
+        return Plan(ledger=Ledger(str(folder)), faults=of or {})
+
+    def _in_flow(self, runner: TaskRunner, body: Callable[[Traits], R]) -> R:
+        """Call a function inside a flow on the runner, with what the runner can do."""
+
+        def conformance() -> Any:
+            context = current()
+            assert context is not None
+            return body(context.owner.session().traits)
+
+        return flow(conformance, task_runner=runner)()
+
+    def _settle(self, future: TaskFuture[Any] | MapFuture[Any]) -> None:
+        future.wait(self.deadline_s)
+        assert future.done(), f"{future!r} isn't over after {self.deadline_s} s"
+
+    def _value(self, future: TaskFuture[Any] | MapFuture[Any]) -> Any:
+        self._settle(future)
+        return future.result(timeout=self.deadline_s)
+
+    def _states(self, future: TaskFuture[Any] | MapFuture[Any]) -> list[str]:
+        self._settle(future)
+        futures = future if isinstance(future, MapFuture) else [future]
+        return [one.state.name for one in futures]
+
+    def _found(self, future: MapFuture[Any]) -> Found:
+        states = self._states(future)
+        values = future.result(timeout=self.deadline_s, raise_on_failure=False)
+        return Found(states=states, values=values)
+
+    @contextmanager
+    def _closed_while_running(self, runner: TaskRunner, folder: Path) -> Iterator["_Closed"]:
+        """Close a session under a running chunk; let that go on after the block, if it still can.
+
+        Raises:
+            AssertionError: Some submit didn't lead to exactly one report.
+        """
+        gate = Gate(str(folder / "gate"))
+        with gate.kept() as latch:
+            with opened(runner, self.deadline_s) as desk:
+                held = desk.run(Echo(id="held"))
+                running = Gated(id="running", gate=gate, timeout_s=self.deadline_s)
+                desk.submit(running, needs=[held])
+                desk.wait_for_word("running", BEGAN)
+                processes = _descendants()
+            yield _Closed(desk, processes)
+            latch.open()
+            desk.wait_for_all()
+        assert [len(mine) for mine in desk.reports] == [1, 1]
+        error = desk.reports[1][0].error
+        assert error is None or isinstance(error, ChunkCancelled), f"told as {error!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Closed:
+    desk: Desk
+    processes: set[psutil.Process]
+    """All that this process had started, and what that had, just before the session was closed."""
+
+
+def _descendants() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+def _processes(ledger: Ledger, *words: str) -> set[int]:
+    """Return the ids of the processes that noted one of the words."""
+    return {int(process) for word in words for _, process in ledger.lines(word)}
+
+
+def _committed(folder: str, names: list[str]) -> list[Any]:
+    """Return the values that some indexes of a result store name."""
+    store = registry.result_store(folder)
+    return segments.load_all(
+        [
+            Stored(
+                store=store,
+                segment=segment,
+                offset=record.offset,
+                length=record.length,
+                digest=record.digest,
+                codec=record.codec,
+            )
+            for name in names
+            for segment, records in segments.unpack_index(store.read(name), name).records().items()
+            for record in records
+        ]
+    )

@@ -1,11 +1,13 @@
 """Which versions must agree between a driver and its workers."""
 
 import sys
+from functools import cache
 from importlib import metadata
 
 from fanfold.values.errors import VersionMismatch
 
 
+@cache
 def fingerprint() -> tuple[str, str]:
     """Return this process's Python minor version and Fanfold version, such as ("3.11", "0.1.0")."""
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"

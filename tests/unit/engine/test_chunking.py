@@ -101,7 +101,7 @@ def test_budgets_and_chunks_in_flight_grow_with_the_slots(one: Slots, other: Slo
 
     assert BUDGET_S <= chunking.budget_s(few) <= chunking.budget_s(many)
     assert 8 <= chunking.wanted_in_flight(few) <= chunking.wanted_in_flight(many)
-    assert many.most / chunking.budget_s(many) <= chunking.CHUNKS_PER_SECOND
+    assert many.most / chunking.budget_s(many) <= chunking.CHUNKS_PER_SECOND * 1.001
 
 
 @given(st.integers(1, 1000), st.floats(1, 1e9), slots)

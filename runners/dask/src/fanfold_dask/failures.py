@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from concurrent.futures import CancelledError
 
 from distributed import KilledWorker
-from distributed.client import ClosedClientError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from fanfold.values.errors import (
     ChunkCancelled,
     InfrastructureError,
     ResourcesUnavailable,
-    SessionClosed,
     ValuesLost,
     VersionMismatch,
     WorkerLost,
@@ -24,7 +22,6 @@ _MEANINGS: tuple[tuple[type[BaseException], type[InfrastructureError]], ...] = (
     (AsyncioCancelledError, ChunkCancelled),
     (NoValidWorkerError, ResourcesUnavailable),
     (NoWorkerError, ResourcesUnavailable),
-    (ClosedClientError, SessionClosed),
     # What is pickled for a worker or the scheduler isn't importable there.
     (ImportError, VersionMismatch),
     (AttributeError, VersionMismatch),

@@ -48,7 +48,7 @@ class Workers:
     async def refresh(self) -> None:
         """Ask the scheduler for its workers."""
         self._asked = time.monotonic()
-        identity = await self._client.scheduler.identity(n_workers=-1)
+        identity = await self._client.scheduler.identity()
         found = identity["workers"]
         self._slots = {address: worker["nthreads"] for address, worker in found.items()}
         offers: dict[str, float] = {}
