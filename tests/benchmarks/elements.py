@@ -40,7 +40,6 @@ def noted(x: int, ledger: str, seconds: float = 0.002) -> int:
     return x + 1
 
 
-
 @task
 def plus_one_task(x: int) -> int:
     """Do next to nothing.

@@ -18,7 +18,7 @@ import psutil
 
 from fanfold import Task, flow
 from tests.benchmarks.elements import plus_one, plus_one_task, small, small_task
-from tests.benchmarks.grounds import Ground, reached
+from tests.benchmarks.grounds import Cluster, reached
 from tests.benchmarks.rows import Row, under
 
 GROUNDS = ("dask", "ray")
@@ -35,7 +35,7 @@ KINDS: dict[str, tuple[str, Task[Any, Any], Callable[[int], Any]]] = {
 }
 
 
-def measure(ground: Ground, quick: bool) -> Iterator[Row]:
+def measure(ground: Cluster, quick: bool) -> Iterator[Row]:
     """Yield a row for each kind of result."""
     count = QUICK_COUNT if quick else COUNT
     for kind, (what, _, _) in KINDS.items():
@@ -56,8 +56,8 @@ def measure(ground: Ground, quick: bool) -> Iterator[Row]:
         )
 
 
-def _in_fresh_driver(ground: Ground, who: str, kind: str, count: int) -> dict[str, int]:
-    command = [sys.executable, "-m", __name__, *ground.driver(), who, kind, str(count)]
+def _in_fresh_driver(ground: Cluster, who: str, kind: str, count: int) -> dict[str, int]:
+    command = [sys.executable, "-m", __name__, ground.name, ground.address, who, kind, str(count)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=TIMEOUT_S)
     found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -92,7 +92,7 @@ class _Growth:
         return private
 
 
-def _by_fanfold(ground: Ground, kind: str, items: Sequence[int]) -> dict[str, int]:
+def _by_fanfold(ground: Cluster, kind: str, items: Sequence[int]) -> dict[str, int]:
     mapped = KINDS[kind][1]
 
     @flow(task_runner=ground.runner)
@@ -110,7 +110,7 @@ def _by_fanfold(ground: Ground, kind: str, items: Sequence[int]) -> dict[str, in
     return held()
 
 
-def _by_hand(ground: Ground, kind: str, items: Sequence[int]) -> dict[str, int]:
+def _by_hand(ground: Cluster, kind: str, items: Sequence[int]) -> dict[str, int]:
     function = KINDS[kind][2]
     ground.held(function, items[:WARM_UP_COUNT], PIECES)
     growth = _Growth()

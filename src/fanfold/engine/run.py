@@ -409,7 +409,7 @@ class Run:
         at = 0
         for start, stop in done.spans:
             new = codes[at : at + stop - start]
-            check(set(self.states[start:stop]), set(new))
+            check(_present(self.states, start, stop), _present(new, 0, len(new)))
             self.states[start:stop] = new
             self.locations.put(start, stop - start, ref, at)
             at += stop - start
@@ -598,6 +598,11 @@ def _pickled(spec: TaskSpec) -> bytes:
         for where, value in spec.layout.static():
             wire.dump_function(f"The argument {where} of {spec.info.name}", value)
         raise
+
+
+def _present(codes: bytes | bytearray, start: int, stop: int) -> list[StateName]:
+    """Return which states occur; 20 searches in C instead of a step per element."""
+    return [state for state in StateName if codes.find(state, start, stop) >= 0]
 
 
 def _joined(spans: list[Span]) -> list[Span]:

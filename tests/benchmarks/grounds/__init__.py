@@ -40,8 +40,17 @@ class Ground(Protocol):
         """Wait until nothing is left of what ran before, and all workers are there."""
         ...
 
-    def driver(self) -> list[str]:
-        """Return what a fresh process needs to reach this place; see `reached`."""
+
+class Cluster(Ground, Protocol):
+    """A place that other processes can connect to."""
+
+    @property
+    def address(self) -> str:
+        """What `reached` takes."""
+        ...
+
+    def held(self, function: Function, items: Sequence[Any], pieces: int) -> Sequence[Any]:
+        """Map in so many pieces, wait, and return the futures; results stay on the cluster."""
         ...
 
 
@@ -66,7 +75,7 @@ def opened(name: str) -> AbstractContextManager[Ground]:
     return _found(_HOMES[name])()
 
 
-def reached(name: str, address: str) -> AbstractContextManager[Ground]:
+def reached(name: str, address: str) -> AbstractContextManager[Cluster]:
     """Connect to a cluster that another process has opened."""
     return _found(_REACHED[name])(address)
 

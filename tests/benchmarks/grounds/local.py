@@ -30,9 +30,6 @@ class Here:
     def settle(self) -> None:
         """Nothing outlives a flow here."""
 
-    def driver(self) -> list[str]:
-        raise NotImplementedError("There is no cluster that another process could reach.")
-
 
 @dataclass(frozen=True, slots=True)
 class Processes:
@@ -52,9 +49,6 @@ class Processes:
 
     def settle(self) -> None:
         """Nothing outlives a flow here."""
-
-    def driver(self) -> list[str]:
-        raise NotImplementedError("There is no cluster that another process could reach.")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import distributed
 
 from fanfold_dask import DaskTaskRunner
 from tests.benchmarks import slices
-from tests.benchmarks.grounds import SLOTS, Function, Ground
+from tests.benchmarks.grounds import SLOTS, Cluster, Function
 
 SETTLE_TIMEOUT_S = 60.0
 """A killed worker is replaced in 2 s; a scheduler drops 50,000 keys in some seconds."""
@@ -26,11 +26,12 @@ class OnDask:
     one_each_limit: int = 50_000
 
     def by_hand(self, function: Function, items: Sequence[Any], pieces: int) -> list[Any]:
-        # As one `map`, which sends all futures in one message; a loop over `submit` is slower.
-        futures = self.client.map(
-            slices.run_slice, slices.cut(items, pieces), function=function, pure=False
-        )
-        return slices.join(self.client.gather(futures))
+        return slices.join(self.client.gather(self._sent(function, items, pieces)))
+
+    def held(self, function: Function, items: Sequence[Any], pieces: int) -> Sequence[Any]:
+        futures = self._sent(function, items, pieces)
+        distributed.wait(futures)
+        return futures
 
     def one_each(self, function: Function, items: Sequence[Any]) -> list[Any]:
         return self.client.gather(self.client.map(function, items, pure=False))
@@ -39,12 +40,19 @@ class OnDask:
         self.client.wait_for_workers(SLOTS, timeout=SETTLE_TIMEOUT_S)
         self.client.run_on_scheduler(_emptied)
 
-    def driver(self) -> list[str]:
-        return [self.name, self.client.scheduler.address]
+    @property
+    def address(self) -> str:
+        return self.client.scheduler.address
+
+    def _sent(self, function: Function, items: Sequence[Any], pieces: int) -> Sequence[Any]:
+        # As one `map`, which sends all futures in one message; a loop over `submit` is slower.
+        return self.client.map(
+            slices.run_slice, slices.cut(items, pieces), function=function, pure=False
+        )
 
 
 @contextmanager
-def started() -> Iterator[Ground]:
+def started() -> Iterator[Cluster]:
     """Start a cluster and warm it up."""
     with (
         distributed.LocalCluster(
@@ -57,7 +65,7 @@ def started() -> Iterator[Ground]:
 
 
 @contextmanager
-def reached(address: str) -> Iterator[Ground]:
+def reached(address: str) -> Iterator[Cluster]:
     """Connect to a cluster that another process has started."""
     with distributed.Client(address) as client:
         yield OnDask(client, DaskTaskRunner(client=client))

@@ -10,7 +10,7 @@ import ray
 
 from fanfold_ray import RayTaskRunner
 from tests.benchmarks import slices
-from tests.benchmarks.grounds import SLOTS, Function, Ground
+from tests.benchmarks.grounds import SLOTS, Cluster, Function
 
 _run_slice = ray.remote(slices.run_slice)
 
@@ -24,10 +24,12 @@ class OnRay:
     one_each_limit: int = 50_000
 
     def by_hand(self, function: Function, items: Sequence[Any], pieces: int) -> list[Any]:
-        references = [
-            _run_slice.remote(payload, function) for payload in slices.cut(items, pieces)
-        ]
-        return slices.join(ray.get(references))
+        return slices.join(ray.get(self._sent(function, items, pieces)))
+
+    def held(self, function: Function, items: Sequence[Any], pieces: int) -> Sequence[Any]:
+        references = self._sent(function, items, pieces)
+        ray.wait(references, num_returns=len(references), fetch_local=False)
+        return references
 
     def one_each(self, function: Function, items: Sequence[Any]) -> list[Any]:
         remote = _exported(function)
@@ -37,16 +39,18 @@ class OnRay:
         # Answered by both workers after whatever they had to do before.
         ray.get([_run_slice.remote(payload, abs) for payload in slices.cut([1, 2], SLOTS)])
 
-    def driver(self) -> list[str]:
-        return [self.name, ray.get_runtime_context().gcs_address]
+    @property
+    def address(self) -> str:
+        return ray.get_runtime_context().gcs_address
+
+    def _sent(self, function: Function, items: Sequence[Any], pieces: int) -> list[Any]:
+        return [_run_slice.remote(payload, function) for payload in slices.cut(items, pieces)]
 
 
 @contextmanager
-def started() -> Iterator[Ground]:
+def started() -> Iterator[Cluster]:
     """Start Ray and warm it up."""
-    ray.init(
-        num_cpus=SLOTS, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
-    )
+    ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         ground = OnRay(RayTaskRunner())
         ground.settle()
@@ -56,7 +60,7 @@ def started() -> Iterator[Ground]:
 
 
 @contextmanager
-def reached(address: str) -> Iterator[Ground]:
+def reached(address: str) -> Iterator[Cluster]:
     """Connect to a Ray that another process has started."""
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     try:

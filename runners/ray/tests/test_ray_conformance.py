@@ -1,0 +1,50 @@
+"""The runner suite on Ray: most checks on a Ray that runs already, the end of our own on its own."""
+
+from collections.abc import Iterator
+
+import pytest
+import ray
+from ray.util.state import list_tasks
+
+from fanfold.testing.runners import RunnerSuite
+from fanfold_ray import RayTaskRunner
+
+STARTS = RayTaskRunner(address="local", init_kwargs={"num_cpus": 2})
+
+
+class Borrowed:
+    """A Ray that runs while tests borrow it; one process can be connected to one Ray only."""
+
+    def __init__(self) -> None:
+        self._close = None
+
+    def start(self) -> None:
+        if self._close is None:
+            self._close = STARTS.open(lambda *_: None).close
+
+    def stop(self) -> None:
+        if self._close is not None:
+            self._close()
+            self._close = None
+
+
+@pytest.fixture(scope="module")
+def borrowed() -> Iterator[Borrowed]:
+    borrowed = Borrowed()
+    yield borrowed
+    borrowed.stop()
+    assert not ray.is_initialized()
+
+
+class TestRay(RunnerSuite):
+    borrows = True
+
+    @pytest.fixture
+    def runner(self, borrowed: Borrowed) -> RayTaskRunner:
+        borrowed.start()
+        return RayTaskRunner()
+
+    @pytest.fixture
+    def own_runner(self, borrowed: Borrowed) -> RayTaskRunner:
+        borrowed.stop()
+        return STARTS
