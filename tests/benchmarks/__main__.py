@@ -3,9 +3,9 @@
     python -m tests.benchmarks [--only NAME ...] [--on RUNNER ...] [--quick] [--list]
 
 How to read a row: "Fanfold" and "beside" are medians of the same run, taken in turns with the first
-turn dropped; "beside is" says what the second one is, such as the same map cut by hand; "ratio" is the
-first over the second, so below 1 Fanfold is ahead. An aim is a promise that the project makes to
-itself. On a busy machine ratios still mean something and seconds don't.
+turn dropped; "beside is" says what the second one is, such as the same map cut by hand; "ratio" is
+the first over the second, so below 1 Fanfold is ahead. An aim is a promise that the project makes
+to itself. On a busy machine ratios still mean something and seconds don't.
 
 Runners come one after the other, each with all its benchmarks, so there are never two clusters at a
 time. `.benchmarks/<UTC time>.json` holds the rows and what they were taken on.

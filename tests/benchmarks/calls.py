@@ -1,8 +1,8 @@
 """What a single call, a retried and a cached element cost, in microseconds each.
 
-All on threads of this process. Beside each stands the plainest Python that does the same: a function
-call, `executor.submit(...).result()`, a loop with an `except`. None of those keeps states, so the
-ratios are big; the figures themselves are what counts.
+All on threads of this process. Beside each stands the plainest Python that does the same: a
+function call, `executor.submit(...).result()`, a loop with an `except`. None of those keeps states,
+so the ratios are big; the figures themselves are what counts.
 """
 
 from collections.abc import Callable, Iterator

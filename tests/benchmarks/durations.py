@@ -1,10 +1,10 @@
 """How well elements that take their time fill two slots.
 
 Three kinds: computing for 10 ms each, beside the best of 8, 32 and 100 slices by hand; sleeping for
-10 ms each, beside the ideal (all sleeps, divided by the slots); and sleeping for very different times
-(lognormal, sigma 1.5, mean 25 ms, always the same ones), beside one future per element, which balances
-as well as anything can and pays with a message per element. Where others use the machine's cores, the
-computing rows say little.
+10 ms each, beside the ideal (all sleeps, divided by the slots); and sleeping for very different
+times (lognormal, sigma 1.5, mean 25 ms, always the same ones), beside one future per element, which
+balances as well as anything can and pays with a message per element. Where others use the machine's
+cores, the computing rows say little.
 """
 
 import math

@@ -1,10 +1,10 @@
 """What the death of a worker costs: seconds and elements that were executed again.
 
 A map of sleeps runs with and without one worker killed (SIGKILL) when half of the elements have
-started. Every element notes its start in a ledger first, which tells whom to kill, and at the end how
-many were started more than once. "Kept" means that results are cached, so that what was committed
-needn't run again. A worker that is started anew (Dask: 2 s) is part of the time. One turn each: these
-are not figures of speed.
+started. Every element notes its start in a ledger first, which tells whom to kill, and at the end
+how many were started more than once. "Kept" means that results are cached, so that what was
+committed needn't run again. A worker that is started anew (Dask: 2 s) is part of the time. One turn
+each: these are not figures of speed.
 """
 
 import os

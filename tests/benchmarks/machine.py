@@ -30,7 +30,7 @@ def sentence(known: dict[str, Any]) -> str:
     """Return the facts in a line."""
     packages = ", ".join(f"{name} {known[name] or 'missing'}" for name in PACKAGES)
     return (
-        f"{known['usable_cores']} cores, {known['memory_gb']} GB, load {known['load']} at the start; "
+        f"{known['usable_cores']} cores, {known['memory_gb']} GB, load {known['load']} before; "
         f"Python {known['python']}, {packages}"
     )
 

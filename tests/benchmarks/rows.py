@@ -1,9 +1,10 @@
-"""The figures of a benchmark: one row per comparison, with what is aimed at and whether it was met."""
+"""The figures of a benchmark: one row per comparison, with what is aimed at and if it was met."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +29,7 @@ def near(times: float, *, plus: float = 0.0, unit: str = "s") -> Aim:
 
 def under(limit: float, unit: str) -> Aim:
     """Aim at less than a constant, whatever stands beside."""
-    return Aim(f"< {limit:g} {unit}", lambda ours, beside: ours < limit)
+    return Aim(f"< {limit:,g} {unit}", lambda ours, beside: ours < limit)
 
 
 def ahead(times: float) -> Aim:
@@ -88,7 +89,7 @@ class Row:
 
 def show(name: str, rows: Sequence[Row], console: Console) -> None:
     """Print one benchmark's rows as a table."""
-    table = Table(title=name, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for heading in ("what", "on"):
         table.add_column(heading)
     for heading in ("n", "Fanfold", "beside"):
@@ -122,9 +123,12 @@ def console() -> Console:
 
 
 def _figure(value: float, unit: str) -> str:
-    digits = {"s": 4 if value < 0.1 else 3, "MB": 1, "µs": 2 if value < 100 else 0}[unit]
-    return f"{value:,.{digits}f} {unit}"
+    if unit == "s" and value < 1.0:
+        value, unit = value * 1e3, "ms"
+    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
 
 
 def _ratio(ratio: float) -> str:
-    return f"{ratio:.2f}x" if ratio >= 0.1 else f"1/{1 / ratio:.0f}x"
+    if ratio >= 10:
+        return f"{ratio:,.0f}x"
+    return f"{ratio:.2f}x" if ratio >= 0.1 else f"1/{1 / ratio:,.0f}x"

@@ -1,7 +1,7 @@
 """The yardstick: a map cut by hand, with bytes in and out, as one would write it for a cluster.
 
-The driver pickles slices, sends each to one call of `run_slice`, gathers what they return, and joins
-it. Which call a cluster wants for that stands in `grounds`.
+The driver pickles slices, sends each to one call of `run_slice`, gathers what they return, and
+joins it. Which call a cluster wants for that stands in `grounds`.
 """
 
 import pickle

@@ -1,8 +1,9 @@
 """What a script pays before it does anything.
 
-`import` rows: seconds of the import statement alone, taken inside fresh processes, which take turns;
-the page cache is warm. Beside it stand the three packages that any such library needs. `script` row:
-a whole process that runs one flow with one task (`hello.py`), beside one that does nothing.
+`import` rows: seconds of the import statement alone, taken inside fresh processes, which take
+turns; the page cache is warm. Beside it stand the three packages that any such library needs.
+`script` row: a whole process that runs one flow with one task (`hello.py`), beside one that does
+nothing.
 """
 
 import os

@@ -445,6 +445,24 @@ def test_an_adaptive_cluster_grows_from_no_workers() -> None:
         assert driver.value(ref) == [b"code"]
 
 
+def test_a_client_closed_under_a_session_ends_what_is_pending(
+    client: Client, tmp_path: Path
+) -> None:
+    brief = Client(client.scheduler.address, set_as_default=False)
+    with opened(DaskTaskRunner(client=brief)) as driver:
+        arguments = (str(tmp_path), "orphan", DEADLINE_S)
+        ref = driver.submit(Call(id="orphan", act=chunks.stay, arguments=arguments))
+        driver.pid()
+
+        brief.close()
+
+        assert isinstance(driver.report().error, ChunkCancelled)
+        with pytest.raises(SessionClosed):
+            driver.submit(Call(id="late", act=chunks.give))
+        with pytest.raises(InfrastructureError):
+            driver.session.fetch([ref], DEADLINE_S)
+
+
 def test_a_closed_client_is_refused(client: Client) -> None:
     closed = Client(client.scheduler.address, set_as_default=False)
     closed.close()

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce as fold
 from typing import Any, Generic, TypeVar, overload
@@ -258,14 +258,22 @@ def _values(run: Run, indices: range, timeout: float | None) -> list[Any]:
         stretches = [s for span in spans_of(indices) for s in run.locations.find(*span)]
         ahead = _following(run, stretches) if len(indices) == 1 else []
     lists = _lists(run, [stretch.ref for stretch in stretches], ahead, timeout)
-    pairs = zip(stretches, lists, strict=True)
-    if sum(stretch.count for stretch in stretches) == len(indices):
-        return load_stored([v for s, found in pairs for v in found[s.slot : s.slot + s.count]])
-    values: list[Any] = [None] * len(indices)
+    values = _joined(indices, zip(stretches, lists, strict=True))
+    return load_stored(values) if run.call.spec.cache is not None else values
+
+
+def _joined(indices: range, pairs: Iterable[tuple[Stretch, list[Any]]]) -> list[Any]:
+    """Return the values in the order of the indices, None where a stretch is missing."""
+    if indices.step != 1:
+        by_index = {s.first + k: found[s.slot + k] for s, found in pairs for k in range(s.count)}
+        return [by_index.get(index) for index in indices]
+    values: list[Any] = []
+    at = indices.start
     for stretch, found in pairs:
-        for offset in range(stretch.count):
-            values[indices.index(stretch.first + offset)] = found[stretch.slot + offset]
-    return load_stored(values)
+        values += [None] * (stretch.first - at)
+        values += found[stretch.slot : stretch.slot + stretch.count]
+        at = stretch.first + stretch.count
+    return values + [None] * (len(indices) - len(values))
 
 
 def _following(run: Run, stretches: list[Stretch]) -> list[Ref]:

@@ -35,8 +35,8 @@ class Here:
 class Processes:
     """Processes; on both sides the clock covers their start, since neither outlives a flow."""
 
+    runner: TaskRunner | str
     name: str = "processes"
-    runner: TaskRunner | str = ProcessTaskRunner(max_workers=SLOTS)
     one_each_limit: int = 10_000
 
     def by_hand(self, function: Function, items: Sequence[Any], pieces: int) -> list[Any]:
@@ -66,4 +66,4 @@ def threads() -> Iterator[Ground]:
 @contextmanager
 def processes() -> Iterator[Ground]:
     """Run in two processes, made anew by each flow."""
-    yield Processes()
+    yield Processes(ProcessTaskRunner(max_workers=SLOTS))

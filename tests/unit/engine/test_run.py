@@ -707,7 +707,7 @@ class Chaos:
         """Let no more trouble come up, and everything go its way."""
         for _ in range(2_000):
             if self.play.air:
-                self.happen(self.play.air[0], "drain")
+                self.happen(self.data.draw(st.sampled_from(self.play.air)), "drain")
             else:
                 times = [at for at in self.play.due.values() if at is not None]
                 if not times:

@@ -138,29 +138,30 @@ class DaskSession:
         mark = str(self._cluster.marks / str(number)) if self._cluster is not None else ""
         pending = Pending(chunk.id, done, needs, shared, mark)
         payload = pickle.dumps(chunk, protocol=pickle.HIGHEST_PROTOCOL)
+        # One at a time, so that none slips past a close.
         with self._lock:
             self._refuse_if_closed()
             self._scatter_again(shared)
             self._pending[key] = pending
-        try:
-            future = pending.future = self._client.submit(
-                run_chunk,
-                self._errand,
-                mark,
-                chunk.id,
-                len(needs),
-                # As bytes: Dask walks lists for keys, and its scheduler unpickles.
-                payload,
-                *(ref.future for ref in (*needs, *shared)),
-                key=key,
-                pure=False,
-                retries=0,
-                priority=chunk.priority,
-            )
-        except Exception as error:
-            # Nothing is lost: the caller gets it, and `done` is never called.
-            self._pending.pop(key, None)
-            raise translate(error, f"Submitting chunk {chunk.id}") from error
+            try:
+                future = pending.future = self._client.submit(
+                    run_chunk,
+                    self._errand,
+                    mark,
+                    chunk.id,
+                    len(needs),
+                    # As bytes: Dask walks lists for keys, and its scheduler unpickles.
+                    payload,
+                    *(ref.future for ref in (*needs, *shared)),
+                    key=key,
+                    pure=False,
+                    retries=0,
+                    priority=chunk.priority,
+                )
+            except Exception as error:
+                # Nothing is lost: the caller gets it, and `done` is never called.
+                self._pending.pop(key, None)
+                raise translate(error, f"Submitting chunk {chunk.id}") from error
         future.add_done_callback(partial(self._ended, key))
         return Ref(future)
 
@@ -234,15 +235,11 @@ class DaskSession:
         if future.status == "finished":
             self._fetchers.submit(self._fetch_report, key, future)
             return
-        try:
-            error: BaseException = future.exception() or CancelledError(future.status)
-        except CancelledError as cancelled:
-            error = cancelled
         refs = (*pending.needs, *pending.shared)
         self._fail(
             key,
             translate(
-                error,
+                _failure(future),
                 f"Chunk {pending.chunk}",
                 [ref.future.key for ref in pending.needs],
                 [ref.future.key for ref in refs if ref.future.status in _GONE],
@@ -251,9 +248,11 @@ class DaskSession:
 
     def _fetch_report(self, key: str, future: NativeFuture) -> None:
         """Fetch a report that is too long for an event, or whose event was lost."""
-        # Events are lost when the client had to reconnect; then its topics must be joined again.
-        self._listen()
         try:
+            # Events are lost when the client had to reconnect; then it must join topics again.
+            with self._lock:
+                self._refuse_if_closed()
+                self._listen()
             holders = self._client.who_has([future])[key]
             found = self._client.run(read_report, key, workers=list(holders)[:1], on_error="ignore")
             report = next((message for message in found.values() if message is not None), None)
@@ -319,6 +318,16 @@ class DaskSession:
     def _refuse_if_closed(self) -> None:
         if self._closed or self._client.status not in ("running", "connecting"):
             raise SessionClosed("The session on Dask was closed before.")
+
+
+def _failure(future: NativeFuture) -> BaseException:
+    """Return why a future that ended has no value."""
+    try:
+        future.result(timeout=1)
+    except (Exception, CancelledError) as error:
+        # Nothing is lost: it becomes the report.
+        return error
+    return CancelledError(f"Dask calls it {future.status}")
 
 
 def open_own(boot: Boot, heard: Callable[[str, bytes], None]) -> DaskSession:

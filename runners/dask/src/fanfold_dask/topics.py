@@ -24,17 +24,18 @@ def join(client: NativeClient, topic: str, handler: Handler) -> Handler | None:
 
 
 def leave(client: NativeClient, topic: str, before: Handler | None = None) -> None:
-    """Undo `join`. Does nothing for a client that is closed or has lost its scheduler."""
-    if before is not None:
-        client.subscribe_topic(topic, before)
-        return
-    # A client that goes while it is subscribed makes the scheduler log an error.
-    if client.status == "running":
-        client.unsubscribe_topic(topic)
-    # Dask keeps the handler for ever, and logs an error for an event without one.
+    """Undo `join`, also for a client that was closed meanwhile or has lost its scheduler."""
     handlers = client._event_handlers
-    handlers[topic] = _ignore
-    client.loop.add_callback(client.loop.call_later, _IN_FLIGHT_S, _clear, handlers, topic)
+    if client.status != "running":
+        handlers.pop(topic, None)
+    elif before is not None:
+        client.subscribe_topic(topic, before)
+    else:
+        # A client that goes while it is subscribed makes the scheduler log an error.
+        client.unsubscribe_topic(topic)
+        # Dask keeps the handler for ever, and logs an error for an event without one.
+        handlers[topic] = _ignore
+        client.loop.add_callback(client.loop.call_later, _IN_FLIGHT_S, _clear, handlers, topic)
 
 
 async def forget(topic: str, client: str, dask_scheduler: Scheduler) -> None:
