@@ -3,9 +3,10 @@
 Printed: PLACEHOLDER
 """
 
-import threading
+import queue
 import time
 import timeit
+from collections.abc import Callable
 from typing import Any
 
 import distributed.worker
@@ -29,37 +30,28 @@ def loop(name: str, seconds: float) -> str:
 
 def main() -> None:
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
-        said = threading.Semaphore(0)
-        seen: list[float] = []
-
-        def heard(event: tuple[float, Any]) -> None:
-            if " at " in event[1]:
-                seen.append(float(event[1].rsplit(" ", 1)[1]))
-                print(
-                    f"cancelled {(seen[-1] - cancelled) * 1e3:.1f} ms ago; {event[1].rsplit(' ', 2)[0]}"
-                )
-            else:
-                print(event[1])
-            said.release()
-
-        client.subscribe_topic(TOPIC, heard)
-        for name, action in (
-            ("client.cancel", lambda future: client.cancel([future])),
-            ("releasing the only future", lambda future: future.release()),
-        ):
-            running = client.submit(loop, name, 3, key=name)
-            waiting = [client.submit(loop, "never", 3, key=f"never {n}") for n in range(3)]
-            said.acquire(timeout=10)
+        said: queue.Queue[str] = queue.Queue()
+        client.subscribe_topic(TOPIC, lambda event: said.put(event[1]))
+        actions: dict[str, Callable[[Any], Any]] = {
+            "client.cancel": lambda future: client.cancel([future]),
+            "releasing the only future": lambda future: future.release(),
+        }
+        for name, action in actions.items():
+            running = client.submit(loop, name, 10, key=name)
+            print(said.get(timeout=10))
+            waiting = client.submit(loop, "waiting", 10, key="waiting")
             cancelled = time.time()
-            client.cancel(waiting)
+            client.cancel([waiting])
             action(running)
-            said.acquire(timeout=10)
-            del running, waiting
-            while client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)):
-                time.sleep(0.01)
+            text, when = said.get(timeout=10).rsplit(" ", 1)
+            print(f"{text}, {(float(when) - cancelled) * 1e3:.1f} ms after")
+            after = client.submit(str, name, key=f"after {name}").result()
+            print(f"{after}: the slot is free again {(time.time() - cancelled) * 1e3:.1f} ms after")
+            print(f"  the waiting one said something: {not said.empty()}")
+        client.unsubscribe_topic(TOPIC)
 
 
 if __name__ == "__main__":

@@ -308,11 +308,32 @@ def test_a_borrowed_client_is_clean_after_close(client: Client, tmp_path: Path) 
     until(lambda: client.run_on_scheduler(task_names) == [])
     other.run(Call(id="other", act=chunks.give, arguments=(1,)))
     other.session.close()
-    assert set(client.run_on_scheduler(topic_names)) <= topics_before | {"all", client.id}
+    allowed = topics_before | {"all", client.id}
+    until(lambda: set(client.run_on_scheduler(topic_names)) <= allowed)
     client.log_event("all", {"action": "mine"})
     until(lambda: not heard.empty() and heard.get()[1] == {"action": "mine"})
     client.unsubscribe_topic("all")
     assert client.submit(abs, -1).result(DEADLINE_S) == 1
+
+
+def test_a_session_that_is_closed_at_once_leaves_no_topic(client: Client) -> None:
+    topics_before = set(client.run_on_scheduler(topic_names)) | {"all", client.id}
+
+    Driver(DaskTaskRunner(client=client)).session.close()
+
+    until(lambda: set(client.run_on_scheduler(topic_names)) <= topics_before)
+
+
+def test_a_chunk_may_come_again_over_another_session(client: Client) -> None:
+    with (
+        opened(DaskTaskRunner(client=client)) as first,
+        opened(DaskTaskRunner(client=client)) as second,
+    ):
+        kept = first.run(Call(id="same", act=chunks.give, arguments=(b"first",)))
+        again = second.run(Call(id="same", act=chunks.give, arguments=(b"second",)))
+
+        assert first.value(kept) == [b"first"]
+        assert second.value(again) == [b"second"]
 
 
 def test_a_session_at_an_address_leaves_the_cluster_alive(client: Client) -> None:

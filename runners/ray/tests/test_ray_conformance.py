@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 import ray
-from ray.util.state import list_tasks
 
 from fanfold.testing.runners import RunnerSuite
 from fanfold_ray import RayTaskRunner
@@ -48,3 +47,7 @@ class TestRay(RunnerSuite):
     def own_runner(self, borrowed: Borrowed) -> RayTaskRunner:
         borrowed.stop()
         return STARTS
+
+    @pytest.fixture
+    def mortal_runner(self, runner: RayTaskRunner) -> RayTaskRunner:
+        return runner

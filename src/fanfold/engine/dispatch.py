@@ -12,7 +12,7 @@ from functools import cache
 from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from fanfold.engine.committing import write_index
 from fanfold.engine.drive import Story
@@ -45,7 +45,7 @@ class Dispatcher:
         self._inbox: SimpleQueue[tuple[Run, What]] = SimpleQueue()
         self._desks: WeakKeyDictionary[Run, _Desk] = WeakKeyDictionary()
         self._active: set[Run] = set()
-        self._timers: list[tuple[float, int, Run]] = []
+        self._timers: list[tuple[float, int, ref[Run]]] = []
         self._order = count()
         self._news: deque[tuple[Run, What]] = deque()
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="fanfold-commit")
@@ -89,10 +89,12 @@ class Dispatcher:
             try:
                 return self._inbox.get(timeout=wait)
             except Empty:
-                due, _, run = heapq.heappop(self._timers)
-                desk = self._desks.get(run)
-                if desk is not None and desk.due == due:
+                due, _, waiting = heapq.heappop(self._timers)
+                run = waiting()
+                desk = self._desks.get(run) if run is not None else None
+                if run is not None and desk is not None and desk.due == due:
                     return run, {}
+                del run
 
     def _step(self, run: Run, what: What) -> None:
         desk = self._desk(run, what)
@@ -128,14 +130,15 @@ class Dispatcher:
             self._active.add(run)
             run.finished = False
             for upstream in run.upstream:
-                upstream.dependents.append(run)
+                if run not in upstream.dependents:
+                    upstream.dependents.append(run)
         return desk
 
     def _wait(self, run: Run, desk: _Desk, until: float | None) -> None:
         if until != desk.due:
             desk.due = until
             if until is not None:
-                heapq.heappush(self._timers, (until, next(self._order), run))
+                heapq.heappush(self._timers, (until, next(self._order), ref(run)))
 
     def _submit(self, run: Run, desk: _Desk, effect: Submit) -> Ref:
         def done(report: Report) -> None:
@@ -176,13 +179,21 @@ class Dispatcher:
         desk.story = None
         desk.shared = []
         self._active.discard(run)
-        for upstream in run.upstream:
-            if run in upstream.dependents:
-                upstream.dependents.remove(run)
         with run.changed:
-            run.release()
             run.finished = True
             run.changed.notify_all()
+        self._release(run)
+
+    def _release(self, run: Run) -> None:
+        """Let a finished run go of its upstream, once nothing may need its values made again."""
+        if run.dependents or not run.finished:
+            return
+        upstreams = run.upstream
+        run.release()
+        for upstream in upstreams:
+            if run in upstream.dependents:
+                upstream.dependents.remove(run)
+                self._release(upstream)
 
     def _break(self, run: Run, error: Exception) -> None:
         with run.changed:

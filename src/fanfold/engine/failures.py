@@ -2,8 +2,10 @@
 
 import pickle
 import traceback
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cloudpickle
 
@@ -67,11 +69,27 @@ def _walk(frames: TracebackType | None) -> list[TracebackType]:
 
 def _pickled(error: BaseException) -> bytes | None:
     try:
-        payload = cloudpickle.dumps(error, protocol=5)
+        stream = BytesIO()
+        _Pickler(stream, protocol=5).dump(error)
+        payload = stream.getvalue()
         pickle.loads(payload)
     except Exception:  # nothing is lost: kind, message and traceback travel as text
         return None
     return payload
+
+
+class _Pickler(cloudpickle.CloudPickler):
+    """Pickles exceptions as they say themselves.
+
+    Dask's workers have tblib's reducers registered for all exceptions: those keep frames that we
+    send as text, and lose what built-in exceptions hold outside of `__dict__`.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Prefer an exception's own way over a registered one."""
+        if isinstance(obj, BaseException):
+            return obj.__reduce_ex__(5)
+        return super().reducer_override(obj)
 
 
 def _stand_in(failure: Failure) -> RemoteError:

@@ -57,6 +57,10 @@ class Locations:
                 stretch, max(start, stretch.first), min(stop, stretch.first + stretch.count)
             )
 
+    def holds(self, ref: Ref) -> bool:
+        """Return whether any element lives in `ref`."""
+        return any(stretch.ref == ref for stretch in self._stretches)
+
     def forget(self, ref: Ref) -> list[tuple[int, int]]:
         """Drop everything that lives in `ref` and return the (start, stop) of the elements."""
         lost = [(s.first, s.first + s.count) for s in self._stretches if s.ref == ref]

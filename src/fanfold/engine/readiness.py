@@ -21,6 +21,7 @@ class Readiness:
     """The waiting elements of one run; driven by that run's thread."""
 
     def __init__(self, sources: Sources, count: int) -> None:
+        self._sources = sources
         self._count = count
         self._free = bytearray(b"\x01") * count
         """1: neither handed out nor failed."""
@@ -57,6 +58,19 @@ class Readiness:
         spans, self._news = self._news, []
         return [ready for span in spans for ready in self.ready(*span)]
 
+    def failure(self, element: int) -> str | None:
+        """Return why an element can never have what it needs, None if it may."""
+        for column in self._columns:
+            index = column.indices[element]
+            if _NO_VALUE.match(column.run.states, index):
+                return root_cause(column.run, index)
+        for number in (*self._sources.common, *self._sources.of.get(element, ())):
+            source = self._sources.fills[number]
+            failed = _without_value(source)
+            if failed is not None:
+                return root_cause(source.run, failed)
+        return None
+
     def arrive(self, run: "Run", spans: Iterable[Span]) -> Iterator[tuple[int, str]]:
         """Take in that elements of a run are final; yield those that fail by it, with the cause."""
         for column, arrived in zip(self._columns, self._arrived, strict=True):
@@ -82,7 +96,7 @@ class Readiness:
             for match in _NO_VALUE.finditer(
                 column.run.states, start + indices.start, stop + indices.start
             ):
-                yield self._fail(match.start() - indices.start, column.run, match.start())
+                yield from self._fail(match.start() - indices.start, column.run, match.start())
             return
         for index in range(*span):
             if index in indices:
@@ -90,7 +104,7 @@ class Readiness:
                 arrived[element] = 1
                 self._news.append((element, element + 1))
                 if column.run.states[index] not in WITH_VALUE:
-                    yield self._fail(element, column.run, index)
+                    yield from self._fail(element, column.run, index)
 
     def _fill_arrives(self, number: int) -> Iterator[tuple[int, str]]:
         source = self._missing.pop(number)
@@ -108,11 +122,13 @@ class Readiness:
                     del self._waiting[element]
                 self._news.append((element, element + 1))
             if failed is not None:
-                yield self._fail(element, source.run, failed)
+                yield from self._fail(element, source.run, failed)
 
-    def _fail(self, element: int, run: "Run", index: int) -> tuple[int, str]:
-        self._free[element] = 0
-        return element, root_cause(run, index)
+    def _fail(self, element: int, run: "Run", index: int) -> Iterator[tuple[int, str]]:
+        """Fail an element, unless it was handed out before the value it needs was lost."""
+        if self._free[element]:
+            self._free[element] = 0
+            yield element, root_cause(run, index)
 
     def _without_waiting(self, start: int, stop: int) -> list[Span]:
         """Cut the elements that still have holes out of a span."""

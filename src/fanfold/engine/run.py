@@ -42,9 +42,13 @@ COMMIT_CHUNKS = 64
 SHARED_BYTES = 65_536
 """Below, a spec travels with each chunk: cheaper than a round trip to put it there first."""
 
+MOST_IN_VAIN = 100
+"""Chunks of a run that are lost one after another, none of them started, before it counts."""
+
 _FINAL_CODES = bytes(sorted(FINAL))
 _VALUE_STRETCH = re.compile(b"[" + re.escape(bytes(sorted(WITH_VALUE))) + b"]+")
-_OPEN = re.compile(b"[^" + re.escape(_FINAL_CODES) + b"]", re.DOTALL)
+_OPEN = re.compile(b"[^" + re.escape(_FINAL_CODES) + b"]")
+_OPENS = re.compile(b"[^" + re.escape(_FINAL_CODES) + b"]+")
 _FINAL_STRETCH = re.compile(b"[" + re.escape(_FINAL_CODES) + b"]+")
 
 
@@ -139,7 +143,8 @@ class Run:
         self.payload = b""
         if self.remote:
             self.payload = _pickled(call.spec)
-        self.prepared: Inputs | bytes | None = None
+        self.remade = False
+        """Whether values of it were ever lost."""
         self.changed = threading.Condition()
         self.states = bytearray(self.count)
         self.details: dict[int, Detail] = {}
@@ -166,6 +171,7 @@ class Run:
         self._commits = 0
         self._cancelled = False
         self._now = 0.0
+        self._in_vain = 0
         self.warnings: list[str] = []
         self.read: dict[Ref, list[Any]] = {}
         """What readers unpickled last."""
@@ -226,11 +232,12 @@ class Run:
 
     def arrive(self, run: "Run", spans: Iterable[Span]) -> list[Span]:
         """Take in that elements of an upstream run became final."""
+        if self._cancelled:
+            return []
         news: list[Span] = []
         for index, cause in self._ready.arrive(run, spans):
-            if self.states[index] == StateName.PENDING:
-                self._end(index, StateName.UPSTREAM_FAILED, UpstreamFailed, cause)
-                news.append((index, index + 1))
+            self._end(index, StateName.UPSTREAM_FAILED, UpstreamFailed, cause)
+            news.append((index, index + 1))
         self._enqueue(self._ready.news())
         self._todo.extend(self._stalled)
         self._stalled.clear()
@@ -253,6 +260,7 @@ class Run:
             self._todo.appendleft(rest)
         self._place(done, report, flight.ref)
         self._note(done, report)
+        self._in_vain = 0
         self._pace.learn(report.reached, report.seconds)
         for name, records in report.staged.items():
             self._staged[name] = records
@@ -269,11 +277,30 @@ class Run:
         Once what they were made from is gone too, they are Crashed.
         """
         news: list[Span] = []
+        self.remade = True
         for ref in refs:
             for start, stop in self.locations.forget(ref):
                 for match in _VALUE_STRETCH.finditer(self.states, start, stop):
                     news += self._remade(Batch(spans=(match.span(),)))
         return news
+
+    def _without_failed(self, batch: Batch) -> tuple[Batch, list[Span]]:
+        """End elements that need a value which was lost and could not be made again."""
+        news: list[Span] = []
+        if any(run.remade for run in self.upstream):
+            for index in batch.indices():
+                cause = self._ready.failure(index)
+                if cause is not None:
+                    self._end(index, StateName.UPSTREAM_FAILED, UpstreamFailed, cause)
+                    news.append((index, index + 1))
+        if not news:
+            return batch, news
+        left = tuple(
+            match.span()
+            for start, stop in batch.spans
+            for match in _OPENS.finditer(self.states, start, stop)
+        )
+        return Batch(spans=left, suspect=batch.suspect), _joined(news)
 
     def _remade(self, batch: Batch) -> list[Span]:
         start, stop = batch.spans[0]
@@ -335,11 +362,12 @@ class Run:
             LookupError: Some value that it needs is gone; args are the run and the index.
         """
         assert self._sources is not None
-        failed: list[Span] = []
+        batch, failed = self._without_failed(batch)
         inputs, needs = self._sources.inputs(batch)
-        packed: Inputs | bytes = self.prepared or inputs
-        if self.remote and self.prepared is None:
-            packed, batch, needs, failed = self._pack(inputs, batch, needs)
+        packed: Inputs | bytes = inputs
+        if self.remote:
+            packed, batch, needs, unpicklable = self._pack(inputs, batch, needs)
+            failed += unpicklable
         if not len(batch):
             return None, failed
         self.chunks_made += 1
@@ -365,13 +393,9 @@ class Run:
         """Remember the handle of a chunk, unless it came home already."""
         self._flights[work.id].ref = ref
 
-    def stall(self, batch: Batch, run: "Run", index: int) -> list[Span]:
-        """Set elements aside until an upstream run has made a value again."""
-        if run.states[index] in FINAL:
-            gone = ValuesLost(f"the value of {run.label(index)} could not be made again", ())
-            return self._finish_all(batch, StateName.CRASHED, gone)
+    def stall(self, batch: Batch) -> None:
+        """Set elements aside until an upstream run has something new."""
         self._stalled.append(batch)
-        return []
 
     def commit(self, now: float) -> Commit | None:
         """Return the next index to write if it is time."""
@@ -395,9 +419,13 @@ class Run:
         return min(times) if times else None
 
     def release(self) -> None:
-        """Let go of what the elements were made from; it is over."""
-        self._sources = None
+        """Let go of other runs' values; it is over, and so is all that needs its own.
+
+        What the caller brought is kept, so that lost values can be made again from it.
+        """
         self._ready = Readiness(Sources(), 0)
+        if self.upstream:
+            self._sources = None
 
     # How.
 
@@ -498,12 +526,14 @@ class Run:
         assert error is not None
         if isinstance(error, ChunkCancelled) and self._cancelled:
             return self._finish_all(batch, StateName.CANCELLED, error)
-        if isinstance(error, ChunkCancelled) or not report.started:
+        if self._never_ran(error, started=report.started):
             self._todo.appendleft(batch)
             return []
         if isinstance(error, ValuesLost):
-            self.lost_needs += [flight.needs[at] for at in error.lost]
-            self._stalled.append(batch)
+            lost = [flight.needs[at] for at in error.lost]
+            self.lost_needs += lost
+            told = any(run.locations.holds(ref) for run in self.upstream for ref in lost)
+            (self._stalled if told else self._todo).append(batch)
             return []
         if not isinstance(error, WorkerLost):
             return self._finish_all(batch, StateName.CRASHED, error)
@@ -511,6 +541,13 @@ class Run:
             self._todo.extendleft(reversed(chunking.cut(batch)))
             return []
         return self._charge(batch, error)
+
+    def _never_ran(self, error: InfrastructureError, *, started: bool) -> bool:
+        """Return whether a chunk may go out again as it was; not for ever without any success."""
+        if isinstance(error, ChunkCancelled) or (isinstance(error, WorkerLost) and not started):
+            self._in_vain += 1
+            return self._in_vain <= MOST_IN_VAIN
+        return False
 
     def _charge(self, batch: Batch, error: WorkerLost) -> list[Span]:
         """Count a loss against an element that ran alone."""
@@ -545,6 +582,7 @@ class Run:
     def _drop_waiting(self) -> list[Span]:
         """End what isn't in flight as Cancelled."""
         self._todo.clear()
+        self._stalled.clear()
         self._retries.clear()
         flying = {i for flight in self._flights.values() for i in flight.batch.indices()}
         news: list[Span] = []
@@ -563,27 +601,33 @@ def story(run: Run) -> Generator[Effect, Any, None]:
         news += run.hear(event)
         if news:
             yield Publish(spans=news)
-        news = []
-        if run.lost_needs:
-            yield Remake(refs=run.lost_needs)
-            run.lost_needs = []
-        while (batch := run.next_batch(event.slots)) is not None:
-            try:
-                submit, failed = run.chunk(batch, event.slots)
-            except LookupError as gone:
-                news += run.stall(batch, *gone.args)
-                continue
-            news += failed
-            if submit is not None:
-                run.sent(submit.work, (yield submit))
-        if news:
-            continue
+        while news := (yield from _hand_out(run, event.slots)):
+            yield Publish(spans=news)
         index = run.commit(event.now)
         if index is not None:
             yield index
         if run.over:
             return
         event = yield Wait(until=run.due(event.now))
+        news = []
+
+
+def _hand_out(run: Run, slots: Slots) -> Generator[Effect, Any, list[Span]]:
+    """Submit what may go; return the elements that failed on the way."""
+    failed: list[Span] = []
+    if run.lost_needs:
+        yield Remake(refs=run.lost_needs)
+        run.lost_needs = []
+    while (batch := run.next_batch(slots)) is not None:
+        try:
+            submit, unpicklable = run.chunk(batch, slots)
+        except LookupError:
+            run.stall(batch)
+            continue
+        failed += unpicklable
+        if submit is not None:
+            run.sent(submit.work, (yield submit))
+    return failed
 
 
 def _pickled(spec: TaskSpec) -> bytes:

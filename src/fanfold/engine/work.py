@@ -36,7 +36,9 @@ SPECS_KEPT = 32
 """Tasks that a worker process remembers unpickled."""
 
 _COMPLETED = bytes([StateName.COMPLETED])
-_OTHER = {code: re.compile(b"[^" + re.escape(bytes([code])) + b"]") for code in StateName}
+_OTHER: dict[int, re.Pattern[bytes]] = {
+    code: re.compile(b"[^" + re.escape(bytes([code])) + b"]") for code in StateName
+}
 _specs: dict[str, TaskSpec] = {}
 
 

@@ -91,6 +91,11 @@ class RunnerSuite:
         """Return a runner that starts what it needs; override it where `runner` borrows."""
         return runner
 
+    @pytest.fixture
+    def mortal_runner(self, own_runner: TaskRunner) -> TaskRunner:
+        """Return a runner whose workers may be killed, on a cluster that nobody else uses."""
+        return own_runner
+
     def leftovers(self) -> list[str]:
         """Return what sessions of `runner` left on its cluster, each as a readable name."""
         return []
@@ -265,7 +270,7 @@ class RunnerSuite:
         assert bool(read) == remote
 
     def test_17_a_killed_worker_costs_only_what_was_not_committed(
-        self, own_runner: TaskRunner, tmp_path: Path
+        self, mortal_runner: TaskRunner, tmp_path: Path
     ) -> None:
         """After a worker's death all answers are right, and no committed element ran again.
 
@@ -284,7 +289,7 @@ class RunnerSuite:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(HOME, str(store.parent))
-            found = self._in_flow(own_runner, mapped)
+            found = self._in_flow(mortal_runner, mapped)
         if found is None:
             return
 
@@ -299,7 +304,7 @@ class RunnerSuite:
         assert not again, f"{len(again)} of {len(committed)} committed elements ran again"
 
     def test_18_a_poison_element_crashes_alone(
-        self, own_runner: TaskRunner, tmp_path: Path
+        self, mortal_runner: TaskRunner, tmp_path: Path
     ) -> None:
         """An element that always kills its worker is found at the cost of a few workers."""
         most = 1 + INFRASTRUCTURE_RETRIES + math.ceil(math.log(POISONED, PIECES))
@@ -312,7 +317,7 @@ class RunnerSuite:
                 return None
             return self._found(task(faults.perform).map(range(POISONED), plan))
 
-        found = self._in_flow(own_runner, mapped)
+        found = self._in_flow(mortal_runner, mapped)
         if found is None:
             return
 

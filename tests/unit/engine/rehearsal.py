@@ -107,7 +107,8 @@ class Rehearsal:
         """Bring a chunk home: with these states of its first elements, or with all Completed."""
         reached = states or (C,) * len(sent.work.batch)
         self.land(sent)
-        self.values[sent.ref] = self.rows(sent)[: len(reached)]
+        rows = zip(self.rows(sent), reached, strict=False)
+        self.values[sent.ref] = [row if state is C else "nothing" for row, state in rows]
         report.setdefault("seconds", 0.01 * len(reached))
         report.setdefault("details", {})
         for position, state in enumerate(reached):

@@ -381,6 +381,25 @@ def test_a_failure_of_what_was_made_again_reaches_those_that_wait_for_it(play: R
     assert labels(two)[0] in ("UpstreamFailed", "Crashed")
 
 
+def test_a_lost_value_that_is_made_again_at_a_retry_is_waited_for(play: Rehearsal) -> None:
+    # Given a dependent that waits for a lost value, of which making it again fails at first
+    one = play.over_items("one", range(2), chunk_size=1)
+    two = play.over_runs("two", one)
+    play.home(play.air[0])
+    play.forget(play.sent[0].ref)
+    play.find_lost(next(sent for sent in play.air if sent.run is two))
+    play.home(next(s for s in play.air if s.indices == [0]), R, details={0: again(5.0)})
+
+    # When another element is ready meanwhile
+    play.home(next(sent for sent in play.air if sent.run is one))
+
+    # Then only that one goes, and the other when its retry has a value
+    assert [sent.indices for sent in play.air if sent.run is two] == [[1]]
+    play.all_home()
+    assert two.over
+    assert play.results(two) == made("two", *made("one", *range(2)))
+
+
 def test_a_failure_of_what_was_made_again_leaves_alone_what_is_at_work_with_it(
     play: Rehearsal,
 ) -> None:
@@ -405,15 +424,16 @@ def test_a_failure_of_what_was_made_again_leaves_alone_what_is_at_work_with_it(
 
 
 def test_a_value_whose_origin_is_gone_too_crashes_its_element(play: Rehearsal) -> None:
-    run = play.over_items("map", range(2), chunk_size=1)
+    one = play.over_items("one", range(2), chunk_size=1)
+    two = play.over_runs("two", one, chunk_size=1)
     play.all_home()
-    run.release()
+    two.release()
 
-    play.tell(run, lost=[play.sent[0].ref])
+    play.tell(two, lost=[sent.ref for sent in play.sent if sent.run is two][:1])
 
-    assert labels(run) == ["Crashed", "Completed"]
-    assert run.over and run.finished
-    assert "gone" in str(error_of(run, 0))
+    assert labels(two) == ["Crashed", "Completed"]
+    assert two.over and two.finished
+    assert "gone" in str(error_of(two, 0))
 
 
 def test_a_cancel_ends_what_waits_at_once_and_lets_the_rest_come_home(play: Rehearsal) -> None:
@@ -538,8 +558,11 @@ def test_a_staged_segment_is_committed_after_a_second_at_most(play: Rehearsal) -
 
 def test_an_index_is_counted_once_though_an_element_fails_at_that_moment(play: Rehearsal) -> None:
     # Given an index on its way, and an element whose retry is due but whose input is gone for good
-    one = play.over_items("one", range(2), chunk_size=1)
+    zero = play.over_items("zero", range(2), chunk_size=1)
+    one = play.over_runs("one", zero, chunk_size=1)
     two = play.over_runs("two", one, chunk_size=1)
+    play.all_home(zero)
+    lost = play.air[1]
     play.all_home(one)
     keeps, retries = play.air
     play.home(keeps, staged={"segment": b""})
@@ -547,7 +570,8 @@ def test_an_index_is_counted_once_though_an_element_fails_at_that_moment(play: R
     play.pass_time(COMMIT_S)
     assert len(play.commits) == 1
     one.release()
-    play.tell(one, lost=[play.sent[1].ref])
+    play.tell(one, lost=[lost.ref])
+    assert labels(one) == ["Completed", "Crashed"]
     play.now += 10.0
 
     # When the index is written
@@ -656,7 +680,6 @@ class Chaos:
             run: [data.draw(chances) for _ in range(count)] for run in (self.one, self.two)
         }
         self.retries = {run: [data.draw(st.integers(0, 1)) for _ in range(count)] for run in self.fates}
-        self.tried: dict[tuple[Run, int], int] = {}
         self.done: list[Report] = []
 
     def fate(self, run: Run, index: int) -> str:
@@ -694,10 +717,11 @@ class Chaos:
         details: dict[int, Any] = {}
         for position, index in enumerate(sent.indices[:reached]):
             fate = self.fate(sent.run, index)
-            tries = self.tried[sent.run, index] = self.tried.get((sent.run, index), 0) + 1
-            if tries <= self.retries.get(sent.run, [0] * sent.run.count)[index]:
+            left = self.retries.get(sent.run, [0] * sent.run.count)
+            if left[index] and self.data.draw(st.booleans()):
+                left[index] -= 1
                 states.append(R)
-                details[position] = again(1.0, attempts=tries)
+                details[position] = again(1.0)
             else:
                 states.append(F if fate == "F" else C)
         self.done.append(told(sent, states, details=details))

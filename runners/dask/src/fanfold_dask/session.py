@@ -90,7 +90,7 @@ class DaskSession:
         self._cluster = cluster
         # A worker of our own that died comes back.
         self._most = 0 if cluster is None else cluster.slots
-        self._id = uuid.uuid4().hex
+        self._id = uuid.uuid4().hex[:12]
         self._topic = f"fanfold-{self._id}"
         self._errand = pickle.dumps((self._topic, versions.fingerprint()))
         self._numbers = itertools.count()
@@ -132,9 +132,9 @@ class DaskSession:
     ) -> Ref:
         """Hand a chunk to the scheduler; takes 0.2 ms."""
         number = next(self._numbers)
-        # With a number, for a chunk may be submitted again, and Dask would find the key known.
-        # It comes first, for Dask's dashboard takes the words before it as the task's name.
-        key = f"{chunk.label}-{number}-{chunk.id}"
+        # With number and session, for a chunk may be submitted again, and Dask would find the key
+        # known. The number first: Dask's dashboard takes the words before it as the task's name.
+        key = f"{chunk.label}-{number}-{self._id}-{chunk.id}"
         mark = str(self._cluster.marks / str(number)) if self._cluster is not None else ""
         pending = Pending(chunk.id, done, needs, shared, mark)
         payload = pickle.dumps(chunk, protocol=pickle.HIGHEST_PROTOCOL)
@@ -167,6 +167,7 @@ class DaskSession:
 
     def fetch(self, refs: Sequence[Ref], timeout_s: float | None = None) -> Sequence[Values]:
         """Gather values, straight from the workers where the cluster is our own."""
+        self._refuse_if_closed()
         futures = [ref.future for ref in refs]
         try:
             # Not cancelled when time is up: Dask joins concurrent gathers into one.
@@ -313,7 +314,7 @@ class DaskSession:
         self._workers.remove(self._worker_lost)
         topics.leave(self._client, self._topic)
         if self._cluster is None and self._client.status == "running":
-            self._client.run_on_scheduler(topics.forget, self._topic, self._client.id)
+            self._client.run_on_scheduler(topics.forget, self._topic, self._client.id, wait=False)
 
     def _refuse_if_closed(self) -> None:
         if self._closed or self._client.status not in ("running", "connecting"):

@@ -15,6 +15,9 @@ Handler = Callable[[tuple[float, Any]], Any]
 _IN_FLIGHT_S = 1.0
 """How long events may still arrive after leaving; they take 2 to 10 ms."""
 
+_BATCH_S = 0.1
+"""Ten times as long as a client holds back messages to send them together."""
+
 
 def join(client: NativeClient, topic: str, handler: Handler) -> Handler | None:
     """Hear a topic and return the handler that heard it before; a client has one per topic."""
@@ -39,12 +42,13 @@ def leave(client: NativeClient, topic: str, before: Handler | None = None) -> No
 
 
 async def forget(topic: str, client: str, dask_scheduler: Scheduler) -> None:
-    """Drop what the scheduler keeps of a topic; run on the scheduler."""
+    """Drop what the scheduler keeps of a topic that was left; run on the scheduler."""
     known = dask_scheduler._broker._topics  # pyright: ignore[reportPrivateUsage]
     deadline = time.monotonic() + _IN_FLIGHT_S
-    # The leave goes another way than this call, and would make the topic anew.
+    # Joining and leaving go another, slower way than this call, and would make the topic anew.
+    await asyncio.sleep(_BATCH_S)
     while client in known[topic].subscribers and time.monotonic() < deadline:
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(_BATCH_S)
     known.pop(topic, None)
 
 

@@ -1,0 +1,66 @@
+"""Values on their way between processes."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fanfold.engine import wire
+from fanfold.engine.wire import OUT_OF_BAND_BYTES
+from fanfold.values.errors import NotPicklable
+
+
+class Unreadable:
+    """Raises when it is pickled."""
+
+    def __reduce__(self) -> Any:
+        raise RuntimeError("not me")
+
+
+plain = st.none() | st.booleans() | st.integers() | st.text() | st.binary()
+
+
+@given(st.lists(plain | st.lists(plain)))
+def test_a_list_comes_back_as_it_was(values: list[Any]) -> None:
+    buffers, errors = wire.dump_list(values)
+
+    assert errors == {}
+    assert wire.load(buffers) == values
+
+
+def test_big_buffers_travel_beside_the_pickle_uncopied_and_small_ones_inside() -> None:
+    big, small = np.arange(OUT_OF_BAND_BYTES, dtype="u1"), np.arange(100)
+
+    buffers = wire.dump([big, small])
+
+    assert len(buffers) == 2
+    assert np.shares_memory(np.asarray(buffers[1]), big)
+    again = wire.load(buffers)
+    np.testing.assert_array_equal(again[0], big)
+    np.testing.assert_array_equal(again[1], small)
+
+
+def test_functions_of_the_moment_travel() -> None:
+    step = 3
+
+    again = wire.load(wire.dump([lambda number: number + step]))
+
+    assert again[0](4) == 7
+
+
+def test_values_that_cannot_be_pickled_are_told_by_place_and_harm_no_others() -> None:
+    buffers, errors = wire.dump_list([1, threading.Lock(), "two", Unreadable()])
+
+    assert wire.load(buffers) == [1, None, "two", None]
+    assert sorted(errors) == [1, 3]
+    assert "not me" in str(errors[3])
+
+
+def test_what_must_travel_whole_is_refused_by_name() -> None:
+    with pytest.raises(NotPicklable, match=r"The task f can't be pickled.*threads") as caught:
+        wire.dump_function("The task f", threading.Lock())
+
+    assert isinstance(caught.value.__cause__, TypeError)
