@@ -1,5 +1,7 @@
 """The runner suite on the runners of this machine: inline, threads and processes."""
 
+import threading
+
 import pytest
 
 from fanfold.adapters.runners.inline import InlineTaskRunner
@@ -7,20 +9,42 @@ from fanfold.adapters.runners.processes import ProcessTaskRunner
 from fanfold.adapters.runners.threads import ThreadPoolTaskRunner
 from fanfold.testing.runners import RunnerSuite
 
+OF_THE_ENGINE = ("fanfold-dispatch", "fanfold-commit")
 
-class TestInline(RunnerSuite):
+
+class LocalSuite(RunnerSuite):
+    """A local session has no other cluster than this process, where it may leave threads."""
+
+    __test__ = False
+
+    def leftovers(self) -> list[str]:
+        names = [f"{thread.name} {thread.ident}" for thread in threading.enumerate()]
+        return [
+            name
+            for name in names
+            if name.startswith("fanfold-") and not name.startswith(OF_THE_ENGINE)
+        ]
+
+
+class TestInline(LocalSuite):
+    __test__ = True
+
     @pytest.fixture
     def runner(self) -> InlineTaskRunner:
         return InlineTaskRunner()
 
 
-class TestThreads(RunnerSuite):
+class TestThreads(LocalSuite):
+    __test__ = True
+
     @pytest.fixture
     def runner(self) -> ThreadPoolTaskRunner:
         return ThreadPoolTaskRunner()
 
 
-class TestProcesses(RunnerSuite):
+class TestProcesses(LocalSuite):
+    __test__ = True
+
     @pytest.fixture
     def runner(self) -> ProcessTaskRunner:
         return ProcessTaskRunner(max_workers=2)

@@ -1,6 +1,12 @@
 """Which way a running task can ask its driver and be answered meanwhile.
 
-Printed: PLACEHOLDER
+Printed:
+
+    log_event out, client.run back: median 3.5 ms, max 8.0 ms
+    log_event out, distributed.Queue back: median 2.6 ms, max 5.0 ms
+
+So both answer while the slot is busy. The queue is faster, and leaves a queue per asker on the
+scheduler; `client.run` needs nothing to be cleaned up.
 """
 
 import statistics
@@ -71,9 +77,8 @@ def main() -> None:
             ("log_event out, distributed.Queue back", client.submit(ask_by_queue, 30, "probe-ask")),
         ):
             times = future.result()
-            print(
-                f"{name}: median {statistics.median(times) * 1e3:.1f} ms, max {max(times) * 1e3:.1f} ms"
-            )
+            middle, worst = statistics.median(times) * 1e3, max(times) * 1e3
+            print(f"{name}: median {middle:.1f} ms, max {worst:.1f} ms")
 
 
 if __name__ == "__main__":

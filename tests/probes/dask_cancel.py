@@ -1,6 +1,17 @@
 """What a running task can see of a cancel, how cheaply and how soon.
 
-Printed: PLACEHOLDER
+Printed:
+
+    client.cancel: asking its state costs 33 ns
+    client.cancel: saw cancelled, 12.5 ms after
+    client.cancel: the slot is free again 28.4 ms after
+      the waiting one said something: False
+    releasing the only future: asking its state costs 29 ns
+    releasing the only future: saw cancelled, 15.2 ms after
+    releasing the only future: the slot is free again 30.0 ms after
+      the waiting one said something: False
+
+So a task's own state on its worker is all that a running chunk has to look at.
 """
 
 import queue
@@ -46,7 +57,7 @@ def main() -> None:
             cancelled = time.time()
             client.cancel([waiting])
             action(running)
-            text, when = said.get(timeout=10).rsplit(" ", 1)
+            text, when = said.get(timeout=10).rsplit(" at ", 1)
             print(f"{text}, {(float(when) - cancelled) * 1e3:.1f} ms after")
             after = client.submit(str, name, key=f"after {name}").result()
             print(f"{after}: the slot is free again {(time.time() - cancelled) * 1e3:.1f} ms after")

@@ -1,6 +1,25 @@
 """What a worker's SIGKILL does: who is told what, how soon, and what is run again.
 
-Printed: PLACEHOLDER
+Printed:
+
+    allowed-failures 0:
+      on the victim at its death: ['run', 'wait1', 'wait2', 'wait3']
+      event on topic `all` after 5.3 ms: processing-tasks=['run', 'wait1', 'wait2', 'wait3'],
+        lost-computed-tasks=['result', 'x'], lost-scattered-tasks=['bytes-...'], expected=False
+      run: KilledWorker after 7 ms, started 1 times
+      wait1, wait2, wait3: KilledWorker after 7 ms, started 0 times
+      finished result it held: made 2 times
+      scattered value: cancelled
+    allowed-failures 3:
+      event on topic `all` after 5.0 ms: processing-tasks=['run', 'wait1', 'wait2', 'wait3'],
+        lost-computed-tasks=['result', 'x'], lost-scattered-tasks=[], expected=False
+      run: finished after 1511 ms, started 2 times
+      wait1, wait2, wait3: finished after 2746 to 4248 ms, started 1 times
+      finished result it held: made 2 times
+      scattered value: finished
+
+So with 0 what only waited fails like what ran, finished results are made again in both cases,
+and a scattered value is gone for good when its only worker dies.
 """
 
 import os

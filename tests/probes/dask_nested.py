@@ -1,6 +1,17 @@
 """A map inside a task on a cluster of one thread: secede, rejoin, and what they cost.
 
-Printed: PLACEHOLDER
+Printed:
+
+    20 inner tasks beside their parent on one thread: 2470, one client: True
+      get_client: 6.3 ms
+      submit: 4.4 ms
+      secede: 0.6 ms
+      gather: 69.1 ms
+      rejoin: 0.1 ms
+      still executing: False
+
+So secede and rejoin cost nothing to speak of. After rejoin the worker goes on to call the task
+`long-running`, which counts as running too.
 """
 
 import time

@@ -1,6 +1,17 @@
 """How a small report comes home by `log_event` while every slot is busy.
 
-Printed: PLACEHOLDER
+Printed:
+
+    300 bytes: median 1.4 ms, max 4.0 ms
+    15000 bytes: median 0.9 ms, max 3.4 ms
+    20000 bytes: median 0.7 ms, max 1.3 ms
+    1000000 bytes: median 3.7 ms, max 6.2 ms
+    one slot asleep: median 1.7 ms
+    event before the future's callback: 200 of 200
+    3,000 events from the workers: 3000 heard, 1000 kept by the scheduler
+
+So size is no obstacle, but the scheduler keeps the last 1,000 messages of each topic, whatever
+their size. A subscriber hears all of them all the same.
 """
 
 import statistics

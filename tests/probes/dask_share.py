@@ -1,6 +1,16 @@
 """How a 100 MB payload gets to each worker process once, and whether tasks copy it.
 
-Printed: PLACEHOLDER
+Printed:
+
+    scatter direct=False: 0.67 s
+    scatter direct=True: 0.15 s
+    40 tasks: 0.25 s
+    worker: 38 tasks, 1 object, bytes, 162 MiB resident
+    worker: 2 tasks, 1 object, bytes, 261 MiB resident
+    scatter of 100 bytes: median 1.4 ms
+
+So tasks get the worker's own object, uncopied (the second worker held the first scatter too). A
+payload of bytes lies on one worker until another's task needs it.
 """
 
 import os

@@ -1,6 +1,21 @@
 """How a cluster can be started from a script without a guard, and whether it restarts its workers.
 
-Printed: PLACEHOLDER
+Printed:
+
+    LocalCluster here, file: fails: RuntimeError: Nanny failed to start.
+    LocalCluster here, stdin: fails: RuntimeError: Nanny failed to start.
+    LocalCluster here, notebook: ready after 8.1 s, a killed worker back after 1.8 s
+    subprocess nannies, file: ready after 6.4 s, a killed worker back after 0.9 s
+    subprocess nannies, stdin: ready after 7.4 s, a killed worker back after 1.5 s
+    subprocess nannies, notebook: ready after 9.6 s, a killed worker back after 1.4 s
+    keeper process, file: ready after 2.2 s, a killed worker back after 1.0 s
+    keeper process, stdin: ready after 4.9 s, a killed worker back after 1.7 s
+    keeper process, notebook: ready after 6.8 s, a killed worker back after 1.2 s
+
+On a machine that was busy with other things; compare lines of one column. A keeper is a process
+that holds scheduler and nannies: it boots while this process imports Dask, and its `__main__` is
+empty, so that nannies can start workers with multiprocessing at any time. A nanny in a process of
+its own costs a second interpreter per worker.
 """
 
 import subprocess

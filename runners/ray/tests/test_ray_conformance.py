@@ -1,6 +1,6 @@
-"""The runner suite on Ray: most checks on a Ray that runs already, the end of our own on its own."""
+"""The runner suite on Ray: on one that the tests started, and where it counts on its own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import ray
@@ -15,7 +15,7 @@ class Borrowed:
     """A Ray that runs while tests borrow it; one process can be connected to one Ray only."""
 
     def __init__(self) -> None:
-        self._close = None
+        self._close: Callable[[], None] | None = None
 
     def start(self) -> None:
         if self._close is None:

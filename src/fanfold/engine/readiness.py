@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _ONES = re.compile(b"\x01+")
 _NO_VALUE = re.compile(b"[" + re.escape(bytes(sorted(FINAL - WITH_VALUE))) + b"]")
+_NOT_YET = re.compile(b"[^" + re.escape(bytes(sorted(WITH_VALUE))) + b"]")
 _ALL_FINAL = re.compile(b"[" + re.escape(bytes(sorted(FINAL))) + b"]*")
 
 
@@ -60,16 +61,22 @@ class Readiness:
 
     def failure(self, element: int) -> str | None:
         """Return why an element can never have what it needs, None if it may."""
-        for column in self._columns:
-            index = column.indices[element]
-            if _NO_VALUE.match(column.run.states, index):
-                return root_cause(column.run, index)
-        for number in (*self._sources.common, *self._sources.of.get(element, ())):
-            source = self._sources.fills[number]
-            failed = _without_value(source)
+        for source in self._needed(element):
+            failed = _first(_NO_VALUE, source)
             if failed is not None:
                 return root_cause(source.run, failed)
         return None
+
+    def complete(self, element: int) -> bool:
+        """Return whether all that an element needs has a value at this moment."""
+        return all(_first(_NOT_YET, source) is None for source in self._needed(element))
+
+    def _needed(self, element: int) -> Iterator[From]:
+        for column in self._columns:
+            index = column.indices[element]
+            yield From(run=column.run, indices=range(index, index + 1))
+        for number in (*self._sources.common, *self._sources.of.get(element, ())):
+            yield self._sources.fills[number]
 
     def arrive(self, run: "Run", spans: Iterable[Span]) -> Iterator[tuple[int, str]]:
         """Take in that elements of a run are final; yield those that fail by it, with the cause."""
@@ -113,7 +120,7 @@ class Readiness:
             self._common.discard(number)
             elements = range(self._count)
             self._news.append((0, self._count))
-        failed = _without_value(source)
+        failed = _first(_NO_VALUE, source)
         for element in elements:
             holes = self._waiting.get(element)
             if holes is not None and number in holes:
@@ -160,9 +167,10 @@ def _all_final(source: From) -> bool:
     return all(_ALL_FINAL.fullmatch(source.run.states, *span) for span in spans_of(source.indices))
 
 
-def _without_value(source: From) -> int | None:
+def _first(states: re.Pattern[bytes], source: From) -> int | None:
+    """Return the first of a source's elements that is in one of these states."""
     for span in spans_of(source.indices):
-        match = _NO_VALUE.search(source.run.states, *span)
+        match = states.search(source.run.states, *span)
         if match:
             return match.start()
     return None

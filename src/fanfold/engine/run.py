@@ -48,7 +48,6 @@ MOST_IN_VAIN = 100
 _FINAL_CODES = bytes(sorted(FINAL))
 _VALUE_STRETCH = re.compile(b"[" + re.escape(bytes(sorted(WITH_VALUE))) + b"]+")
 _OPEN = re.compile(b"[^" + re.escape(_FINAL_CODES) + b"]")
-_OPENS = re.compile(b"[^" + re.escape(_FINAL_CODES) + b"]+")
 _FINAL_STRETCH = re.compile(b"[" + re.escape(_FINAL_CODES) + b"]+")
 
 
@@ -284,23 +283,22 @@ class Run:
                     news += self._remade(Batch(spans=(match.span(),)))
         return news
 
-    def _without_failed(self, batch: Batch) -> tuple[Batch, list[Span]]:
-        """End elements that need a value which was lost and could not be made again."""
-        news: list[Span] = []
-        if any(run.remade for run in self.upstream):
-            for index in batch.indices():
-                cause = self._ready.failure(index)
-                if cause is not None:
-                    self._end(index, StateName.UPSTREAM_FAILED, UpstreamFailed, cause)
-                    news.append((index, index + 1))
-        if not news:
-            return batch, news
-        left = tuple(
-            match.span()
-            for start, stop in batch.spans
-            for match in _OPENS.finditer(self.states, start, stop)
-        )
-        return Batch(spans=left, suspect=batch.suspect), _joined(news)
+    def _sifted(self, batch: Batch) -> tuple[Batch, list[Span]]:
+        """Hold back elements that need a value which was lost: until it is there, or for good."""
+        if not any(run.remade for run in self.upstream):
+            return batch, []
+        ready: list[Span] = []
+        waiting: list[Span] = []
+        failed: list[Span] = []
+        for index in batch.indices():
+            cause = self._ready.failure(index)
+            if cause is not None:
+                self._end(index, StateName.UPSTREAM_FAILED, UpstreamFailed, cause)
+            kind = ready if self._ready.complete(index) else waiting
+            (kind if cause is None else failed).append((index, index + 1))
+        if waiting:
+            self.stall(replace(batch, spans=tuple(_joined(waiting))))
+        return replace(batch, spans=tuple(_joined(ready))), _joined(failed)
 
     def _remade(self, batch: Batch) -> list[Span]:
         start, stop = batch.spans[0]
@@ -354,16 +352,18 @@ class Run:
         return chunking.take(self._todo, size) if size > 0 else None
 
     def chunk(self, batch: Batch, slots: Slots) -> tuple[Submit | None, list[Span]]:
-        """Return the chunk for a batch, and the elements that failed because they can't travel.
+        """Return the chunk for a batch, and the elements of it that failed on the way.
 
-        None if all of them failed.
-
-        Raises:
-            LookupError: Some value that it needs is gone; args are the run and the index.
+        None if no element may go now. Fails what can't travel and what can never have a value that
+        it needs; sets aside what must wait until a lost value is made again.
         """
         assert self._sources is not None
-        batch, failed = self._without_failed(batch)
-        inputs, needs = self._sources.inputs(batch)
+        batch, failed = self._sifted(batch)
+        try:
+            inputs, needs = self._sources.inputs(batch)
+        except LookupError:
+            self.stall(batch)
+            return None, failed
         packed: Inputs | bytes = inputs
         if self.remote:
             packed, batch, needs, unpicklable = self._pack(inputs, batch, needs)
@@ -619,12 +619,8 @@ def _hand_out(run: Run, slots: Slots) -> Generator[Effect, Any, list[Span]]:
         yield Remake(refs=run.lost_needs)
         run.lost_needs = []
     while (batch := run.next_batch(slots)) is not None:
-        try:
-            submit, unpicklable = run.chunk(batch, slots)
-        except LookupError:
-            run.stall(batch)
-            continue
-        failed += unpicklable
+        submit, ended = run.chunk(batch, slots)
+        failed += ended
         if submit is not None:
             run.sent(submit.work, (yield submit))
     return failed

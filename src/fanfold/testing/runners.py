@@ -105,12 +105,12 @@ class RunnerSuite:
         pinned = PINNED_BORROWED if self.borrows else PINNED
 
         with opened(runner, self.deadline_s) as desk:
-            assert desk.session.traits == pinned[type(runner).__name__]
+            assert desk.session.traits == pinned[_kind(runner)]
 
     def test_00_traits_of_an_own_cluster_are_as_pinned(self, own_runner: TaskRunner) -> None:
         """The same on a cluster of the session's own."""
         with opened(own_runner, self.deadline_s) as desk:
-            assert desk.session.traits == PINNED[type(own_runner).__name__]
+            assert desk.session.traits == PINNED[_kind(own_runner)]
 
     def test_01_submit_returns_before_the_work_runs(
         self, runner: TaskRunner, tmp_path: Path
@@ -220,7 +220,7 @@ class RunnerSuite:
                 self._settle(future)
             unasked = _processes(ledger, "unpickled")
             for future in futures:
-                assert [value.number for value in self._value(future)] == list(range(50))
+                assert {value.number for value in self._value(future)} == set(range(50))
             return traits.remote, unasked
 
         remote, unasked = self._in_flow(runner, chain)
@@ -249,8 +249,7 @@ class RunnerSuite:
         assert singles == ["Completed", "UpstreamFailed", "Completed"]
         assert states.pop(7) == "UpstreamFailed"
         assert set(states) == {"Completed"}
-        assert plan.ledger.counts("second") == dict.fromkeys({*range(20)} - {7}, 1)
-        assert len(plan.ledger.lines("single")) == 2
+        assert [len(plan.ledger.lines(word)) for word in ("second", "single")] == [19, 2]
 
     def test_10_the_task_is_pickled_once_per_map(self, runner: TaskRunner, tmp_path: Path) -> None:
         """However many chunks carry a map, its task is pickled once, and read once per process."""
@@ -467,6 +466,11 @@ class _Closed:
     desk: Desk
     processes: set[psutil.Process]
     """All that this process had started, and what that had, just before the session was closed."""
+
+
+def _kind(runner: TaskRunner) -> str:
+    """Return under which name a runner, or what it is derived from, stands in the tables."""
+    return next(kind.__name__ for kind in type(runner).__mro__ if kind.__name__ in PINNED)
 
 
 def _descendants() -> set[psutil.Process]:

@@ -5,7 +5,7 @@ any order: it brings chunks home, loses workers and values, and lets time pass.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,7 @@ class Stage:
         return Slots(now=self.slots_most, most=self.slots_most)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Sent:
     """A chunk that a story handed out."""
 
@@ -44,6 +44,9 @@ class Sent:
     work: Work
     needs: list[int]
     ref: int
+
+    def __repr__(self) -> str:
+        return f"<{self.work.id} of {self.indices} needs {self.needs} makes {self.ref}>"
 
     @property
     def indices(self) -> list[int]:
@@ -270,5 +273,3 @@ def labels(run: Run) -> list[str]:
     """Return the names of the states of a run's elements."""
     return [StateName(code).label for code in run.states]
 
-
-Choice = Callable[[Sequence[Sent]], Sent]

@@ -322,13 +322,10 @@ class DaskSession:
 
 
 def _failure(future: NativeFuture) -> BaseException:
-    """Return why a future that ended has no value."""
-    try:
-        future.result(timeout=1)
-    except (Exception, CancelledError) as error:
-        # Nothing is lost: it becomes the report.
-        return error
-    return CancelledError(f"Dask calls it {future.status}")
+    """Return why a future that ended has no value, without a trip to the event loop."""
+    # Future.exception() waits for the loop, which may just have ended with its client.
+    error: BaseException | None = future._state.exception
+    return error or CancelledError(f"Dask calls it {future.status}")
 
 
 def open_own(boot: Boot, heard: Callable[[str, bytes], None]) -> DaskSession:
