@@ -1,6 +1,5 @@
 """Flows: functions that orchestrate tasks."""
 
-import asyncio
 import functools
 import inspect
 import time
@@ -142,6 +141,8 @@ class _Execution:
 
     def perform_async(self, effect: Any) -> Any:
         if isinstance(effect, Sleep):
+            import asyncio  # 10 ms, which only async flows need
+
             return asyncio.sleep(effect.seconds)
         return self._called_async(effect)
 
@@ -156,6 +157,8 @@ class _Execution:
             return None, error
 
     async def _called_async(self, effect: CallFlow) -> tuple[Any, BaseException | None]:
+        import asyncio  # 10 ms, which only async flows need
+
         try:
             with running(self.run.context), logged(self.run.info.log_prints):
                 value = await self.flow.fn(*self.args, **self.kwargs)

@@ -195,7 +195,7 @@ class Task(Generic[P, R]):
             store=store,
             folder=self._folder,
             lookup=look_up(store, self._folder),
-            expires_in_s=expiration.total_seconds() if expiration else float("inf"),
+            expires_in_s=expiration.total_seconds() if expiration is not None else float("inf"),
         )
 
     @functools.cached_property

@@ -7,6 +7,7 @@ from typing import Any
 
 import pydantic
 
+from fanfold.engine.spec import taken_apart
 from fanfold.values.errors import ParameterTypeError
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -24,24 +25,33 @@ def validator(name: str, fn: Callable[..., Any]) -> Callable[..., Arguments]:
     def arguments(*args: Any, **kwargs: Any) -> Arguments:
         return args, kwargs
 
-    target = fn if inspect.isroutine(fn) else fn.__call__
-    shaped = update_wrapper(arguments, inspect.unwrap(target))
-    shaped.__signature__ = inspect.signature(fn)  # type: ignore[attr-defined]
+    signature = inspect.signature(fn)
+    shaped = update_wrapper(arguments, taken_apart(fn)[0])
+    del shaped.__wrapped__  # pydantic would look there, and find `self`
+    shaped.__signature__ = signature  # type: ignore[attr-defined]
     check = pydantic.validate_call(config=pydantic.ConfigDict(arbitrary_types_allowed=True))(shaped)
+    names = list(signature.parameters)
 
     def validated(*args: Any, **kwargs: Any) -> Arguments:
         try:
             return check(*args, **kwargs)
         except pydantic.ValidationError as error:
-            raise ParameterTypeError(_told(name, error)) from None
+            raise ParameterTypeError(_told(name, names, error)) from None
 
     return validated
 
 
-def _told(name: str, error: pydantic.ValidationError) -> str:
+def _told(name: str, names: list[str], error: pydantic.ValidationError) -> str:
     problems = [
-        f"  {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} "
-        f"(got {problem['input']!r:.60})"
+        f"  {_place(names, problem['loc'])}: {problem['msg']} (got {problem['input']!r:.60})"
         for problem in error.errors(include_url=False)
     ]
     return "\n".join([f"The flow {name} can't be called like that:", *problems])
+
+
+def _place(names: list[str], location: tuple[int | str, ...]) -> str:
+    """Return where a problem is; pydantic names positional arguments by number."""
+    first, *rest = location
+    if isinstance(first, int) and first < len(names):
+        first = names[first]
+    return ".".join(str(part) for part in (first, *rest))

@@ -36,8 +36,8 @@ def second_time_lucky(x: int) -> int:
 
 
 plain_task = task(plus_one)
-retried_task = task(second_time_lucky, retries=1)
-cached_task = task(plus_one, name="cached", cache_policy=INPUTS)
+retried_task = task(second_time_lucky).with_options(retries=1)
+cached_task = plain_task.with_options(name="cached", cache_policy=INPUTS)
 
 
 def measure(ground: Ground, quick: bool) -> Iterator[Row]:

@@ -12,7 +12,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def _mapped(ground: Ground, mapped: Task[..., int], count: int, *, kill: bool) -
 
 
 @contextmanager
-def _killer(ledger: Path, after: int, kill: bool) -> Iterator[None]:
+def _killer(ledger: Path, after: int, kill: bool) -> Generator[None, None, None]:
     """Kill the worker that starts the element of this number."""
     over = threading.Event()
     killed: list[int] = []

@@ -67,7 +67,7 @@ def _by_hand(ground: Ground, items: Sequence[int]) -> list[Contestant]:
 
 
 def _one_each(ground: Ground, items: Sequence[int]) -> list[Contestant]:
-    if len(items) > ground.one_each_limit:
+    if len(items) not in ground.one_each_sizes:
         return []
     run: Callable[[], Any] = partial(ground.one_each, plus_one, items)
     name = "one future each"

@@ -84,9 +84,8 @@ def watch(client: Client, folder: str) -> None:
         error = future.exception(timeout=20)
         started = len(list(Path(folder).glob(f"{name}.*")))
         after = (ended.get(name, time.time()) - killed) * 1e3
-        print(
-            f"  {name}: {type(error).__name__ if error else 'finished'} after {after:.0f} ms, started {started} times"
-        )
+        ended_as = type(error).__name__ if error else "finished"
+        print(f"  {name}: {ended_as} after {after:.0f} ms, started {started} times")
     result.result(timeout=20)
     print(f"  finished result it held: made {len(list(Path(folder).glob('result.*')))} times")
     print(f"  scattered value: {share.status}")

@@ -48,6 +48,11 @@ class TestRay(RunnerSuite):
         borrowed.stop()
         return STARTS
 
+    def leftovers(self) -> list[str]:
+        """Return the objects that this process keeps alive on the borrowed Ray."""
+        worker = ray._private.worker.global_worker.core_worker
+        return list(worker.get_all_reference_counts())
+
     @pytest.fixture
     def mortal_runner(self, runner: RayTaskRunner) -> RayTaskRunner:
         return runner

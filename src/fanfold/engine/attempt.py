@@ -13,9 +13,16 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Find:
-    """Look the element up; answered by (key or None, stored value or None)."""
+    """Look the element up; answered by (key or None, stored value, `Known` one or None)."""
 
     row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A stored value that this very run has made before: no cache hit, its own work."""
+
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,8 @@ def attempt(
     key = None
     if spec.cache is not None:
         key, stored = yield Find(row)
+        if isinstance(stored, Known):
+            return Outcome(StateName.COMPLETED, stored.value, tries)
         if stored is not None:
             return Outcome(StateName.CACHED, stored, tries)
     value = None

@@ -100,25 +100,28 @@ def wanted_in_flight(slots: Slots) -> int:
     return max(FEWEST_IN_FLIGHT, PER_SLOT * slots.most)
 
 
-def size(left: int, slots: Slots, pace: Pace) -> int:
+def size(left: float, slots: Slots, pace: Pace) -> int:
     """Return how many elements the next chunk gets, at least 1.
 
     Args:
-        left: Elements of the map that aren't final, those in flight included.
+        left: Elements of the map that aren't final, nor promised by chunks in flight.
         slots: What the session can run.
         pace: What is known of the elements.
     """
     most = max(slots.most, 1)
     if pace.seconds:
-        even = left / (2 * most)
-        fitting = budget_s(slots) / pace.seconds
-        best = max(min(even, fitting), SHORTEST_S / pace.seconds)
+        best = max(min(left / (2 * most), reach(slots, pace)), SHORTEST_S / pace.seconds)
     else:
         pieces = min(wanted_in_flight(slots), max(most, -(-left // FIRST_CHUNK)))
         best = left / pieces
     if pace.bytes_in:
         best = min(best, INPUT_BYTES / pace.bytes_in)
-    return max(1, min(left, -int(-best // 1)))
+    return max(1, -int(-best // 1))
+
+
+def reach(slots: Slots, pace: Pace) -> float:
+    """Return how many elements a chunk gets done within its budget; 0 while nothing is known."""
+    return budget_s(slots) / pace.seconds if pace.seconds else 0.0
 
 
 def merge(batches: Iterable[Batch]) -> Batch:

@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 ATOMS = frozenset({int, float, str, bytes, bool, type(None), complex, bytearray, range, slice})
@@ -38,7 +38,7 @@ def _substitute(value: Any, kind: type, visit: Visit, above: frozenset[int]) -> 
     return build(changed)
 
 
-def _rebuilder(value: Any) -> tuple[list[Any], Callable[[list[Any]], Any]] | None:
+def _rebuilder(value: Any) -> tuple[Collection[Any], Callable[[list[Any]], Any]] | None:
     """Return a container's parts and how to make it again from changed ones."""
     if isinstance(value, dict):
         keys, size = list(value), len(value)
@@ -46,9 +46,9 @@ def _rebuilder(value: Any) -> tuple[list[Any], Callable[[list[Any]], Any]] | Non
         return parts, lambda new: _refilled(value, dict(zip(new[:size], new[size:], strict=True)))
     if isinstance(value, tuple):
         make = getattr(type(value), "_make", type(value))
-        return list(value), make
+        return value, make
     if isinstance(value, (list, set, frozenset)):
-        return list(value), lambda new: _refilled(value, new)
+        return value, lambda new: _refilled(value, new)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if field.init]
         parts = [getattr(value, name) for name in names]

@@ -1,6 +1,5 @@
 """Direct calls: a run of one element, driven by the calling thread or loop."""
 
-import asyncio
 import logging
 import os
 import time
@@ -93,7 +92,7 @@ class _Caller:
         held = _Held()
         if self._in_loop and self._run.call.spec.is_async:
             return self._submit_async(effect.work, held)
-        report, held.values = effect.work.run((), (), HERE)
+        report, held.values = effect.work.run(HERE.fetch(effect.needs), (), HERE)
         self._heard.append({"report": report})
         return held
 
@@ -140,6 +139,8 @@ def call_here(call: Call) -> Run:
 
 async def call_here_async(call: Call) -> Run:
     """Run one async element to its end in this loop and return its run."""
+    import asyncio  # 10 ms, which only async tasks need
+
     run = Run(call, HERE)
     await drive_async(story(run), _Caller(run, asyncio.sleep, in_loop=True).perform)
     return _over(run)

@@ -17,6 +17,7 @@ from fanfold.engine.chunking import Batch, Limits, Pace, Span
 from fanfold.engine.failures import capture
 from fanfold.engine.locations import Locations
 from fanfold.engine.readiness import Readiness
+from fanfold.engine.segments import Index, Lookup
 from fanfold.engine.sources import Given, Sources
 from fanfold.engine.spec import TaskSpec
 from fanfold.engine.work import Inputs, Work
@@ -166,6 +167,8 @@ class Run:
         self._retries: list[tuple[float, int]] = []
         self._staged: dict[str, bytes] = {}
         self._staged_since = 0.0
+        self._kept: dict[str, bytes] = {}
+        """All that it staged: 58 bytes per element."""
         self._committing: dict[int, dict[str, bytes]] = {}
         self._commits = 0
         self._cancelled = False
@@ -263,6 +266,7 @@ class Run:
         self._pace.learn(report.reached, report.seconds)
         for name, records in report.staged.items():
             self._staged[name] = records
+            self._kept[name] = records
             self.unsettled[name] = done
         return [
             match.span()
@@ -345,11 +349,16 @@ class Run:
         if not self._todo or len(self._flights) >= chunking.wanted_in_flight(slots):
             return None
         limits = self.call.limits
-        size = limits.chunk_size or chunking.size(self.left, slots, self._pace)
+        size = limits.chunk_size or chunking.size(self._unpromised(slots), slots, self._pace)
         if limits.max_in_flight is not None:
             room = limits.max_in_flight - sum(len(f.batch) for f in self._flights.values())
             size = min(size, room)
         return chunking.take(self._todo, size) if size > 0 else None
+
+    def _unpromised(self, slots: Slots) -> float:
+        """Return how many elements chunks in flight won't get done within their budgets."""
+        reach = chunking.reach(slots, self._pace)
+        return self.left - sum(min(len(f.batch), reach) for f in self._flights.values())
 
     def chunk(self, batch: Batch, slots: Slots) -> tuple[Submit | None, list[Span]]:
         """Return the chunk for a batch, and the elements of it that failed on the way.
@@ -384,6 +393,7 @@ class Run:
             tries=self._tries_of(batch),
             budget_s=chunking.budget_s(slots) if limited else None,
             remote=self.remote,
+            known=self._known(),
             rerun=self.session.traits.recovers,
         )
         self._flights[chunk_id] = Flight(batch=batch, needs=needs)
@@ -466,6 +476,13 @@ class Run:
         if event.lost is not None:
             return self.lose(event.lost)
         return self.cancel() if event.cancel else []
+
+    def _known(self) -> Lookup | None:
+        """Return what need not be done again where values were lost."""
+        cache = self.call.spec.cache
+        if cache is None or not self.remade or not self._kept:
+            return None
+        return Lookup.merge(cache.store, [Index(tables=self._kept)])
 
     def _travelling_spec(self) -> TaskSpec | bytes | None:
         if not self.remote:

@@ -1,6 +1,5 @@
 """A chunk: some elements of a map, on their way to a slot and at work there."""
 
-import asyncio
 import pickle
 import re
 import time
@@ -13,7 +12,7 @@ from threading import Thread
 from typing import Any
 
 from fanfold.engine import segments, wire
-from fanfold.engine.attempt import Call, Effect, Find, Keep, Outcome, attempt
+from fanfold.engine.attempt import Call, Effect, Find, Keep, Known, Outcome, attempt
 from fanfold.engine.chunking import Batch
 from fanfold.engine.context import RunContext, running
 from fanfold.engine.dataflow import substitute
@@ -96,6 +95,8 @@ class Work:
     """User attempts behind the elements, by position; none where missing."""
     budget_s: float | None = None
     remote: bool = False
+    known: Lookup | None = None
+    """What this run has staged so far, where values of it were lost."""
     rerun: bool = False
     """The cluster may run it again by itself, so it looks for its own segment first."""
 
@@ -144,7 +145,7 @@ class _Shift:
         self.warnings: list[str] = []
         self.segment = Segment()
         self.staged: dict[str, bytes] = {}
-        self.own = self._own_segments() if work.rerun and spec.cache else None
+        self.own = [table for table in (work.known, self._own_segments()) if table is not None]
         self.performers: dict[type, Callable[[Any], Any]] = {
             Call: self._called,
             Find: self._found,
@@ -191,6 +192,8 @@ class _Shift:
 
     async def overlapping(self) -> None:
         """Take async elements through their stories, some at a time."""
+        import asyncio  # 10 ms, which only async tasks need
+
         free = asyncio.Semaphore(ASYNC_WIDTH)
         tasks: list[asyncio.Task[None]] = []
         for position, row in enumerate(zip(*self.rows, strict=False)):
@@ -277,7 +280,7 @@ class _Shift:
         except BaseException as error:  # the story decides what becomes of it
             return None, error
 
-    def _found(self, effect: Find) -> tuple[bytes | None, Stored | None]:
+    def _found(self, effect: Find) -> tuple[bytes | None, Stored | Known | None]:
         cache = self.spec.cache
         assert cache is not None
         try:
@@ -292,8 +295,11 @@ class _Shift:
         if key is None:
             return None, None
         now = time.time()
-        mine = self.own.find(key, now) if self.own else None
-        return key, mine or cache.lookup.find(key, now)
+        for table in self.own:
+            stored = table.find(key, now)
+            if stored is not None:
+                return key, Known(stored)
+        return key, cache.lookup.find(key, now)
 
     def _kept(self, effect: Keep) -> None:
         cache = self.spec.cache
@@ -322,7 +328,8 @@ class _Shift:
     def _own_segments(self) -> Lookup | None:
         """Return what an earlier try of this very chunk staged; it counts, and isn't done again."""
         cache = self.spec.cache
-        assert cache is not None
+        if cache is None or not self.work.rerun:
+            return None
         prefix = segments.segment_prefix(cache.folder, self.spec.info.id, self.work.id)
         self.staged = {
             name: segments.staged(cache.store, name) for name in cache.store.names(prefix)
@@ -426,6 +433,8 @@ def _run_lengths(states: bytearray) -> tuple[tuple[int, int], ...]:
 
 def _run_loop(work: Coroutine[Any, Any, None]) -> None:
     """Run async work to its end, in another thread where this one is inside a loop already."""
+    import asyncio  # 10 ms, which only async tasks need
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,7 +1,7 @@
 """A session of the runner port with all that came home over it, for checks of the port itself."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 from fanfold.ports.runner import Chunk, Ref, Session, TaskRunner
@@ -83,7 +83,7 @@ class Desk:
 
 
 @contextmanager
-def opened(runner: TaskRunner, deadline_s: float) -> Iterator[Desk]:
+def opened(runner: TaskRunner, deadline_s: float) -> Generator[Desk, None, None]:
     """Open a session on a runner, and close it at the end."""
     desk = Desk(runner, deadline_s)
     try:

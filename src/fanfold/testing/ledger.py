@@ -7,7 +7,7 @@ line that was appended on the spot can. All this works between processes of one 
 import os
 import select
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ class Gate:
             os.close(descriptor)
 
     @contextmanager
-    def kept(self) -> Iterator["Latch"]:
+    def kept(self) -> Generator["Latch", None, None]:
         """Make the gate, shut; at the end it is open for good."""
         os.mkfifo(self.path)
         # What is in the pipe is gone once nobody has it open.

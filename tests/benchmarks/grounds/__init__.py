@@ -24,8 +24,8 @@ class Ground(Protocol):
         ...
 
     @property
-    def one_each_limit(self) -> int:
-        """How many elements may go by `one_each`; beyond, it only wastes time. 0: there is none."""
+    def one_each_sizes(self) -> frozenset[int]:
+        """For which numbers of elements `one_each` is worth the time."""
         ...
 
     def by_hand(self, function: Function, items: Sequence[Any], pieces: int) -> list[Any]:

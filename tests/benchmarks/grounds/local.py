@@ -1,6 +1,6 @@
 """This process, its threads, and processes of this machine."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from fanfold.adapters.runners.threads import ThreadPoolTaskRunner
 from fanfold.ports.runner import TaskRunner
 from tests.benchmarks.grounds import SLOTS, Function, Ground
 
+_SIZES = frozenset({10, 1_000, 10_000})
+
 
 @dataclass(frozen=True, slots=True)
 class Here:
@@ -18,7 +20,7 @@ class Here:
 
     name: str
     runner: TaskRunner | str
-    one_each_limit: int
+    one_each_sizes: frozenset[int]
 
     def by_hand(self, function: Function, items: Sequence[Any], pieces: int) -> list[Any]:
         return [function(item) for item in items]
@@ -37,7 +39,7 @@ class Processes:
 
     runner: TaskRunner | str
     name: str = "processes"
-    one_each_limit: int = 10_000
+    one_each_sizes: frozenset[int] = _SIZES
 
     def by_hand(self, function: Function, items: Sequence[Any], pieces: int) -> list[Any]:
         with ProcessPoolExecutor(SLOTS) as pool:
@@ -52,18 +54,18 @@ class Processes:
 
 
 @contextmanager
-def inline() -> Iterator[Ground]:
+def inline() -> Generator[Ground, None, None]:
     """Run everything in this thread."""
-    yield Here("inline", "inline", 0)
+    yield Here("inline", "inline", frozenset())
 
 
 @contextmanager
-def threads() -> Iterator[Ground]:
+def threads() -> Generator[Ground, None, None]:
     """Run on two threads."""
-    yield Here("threads", ThreadPoolTaskRunner(max_workers=SLOTS), 10_000)
+    yield Here("threads", ThreadPoolTaskRunner(max_workers=SLOTS), _SIZES)
 
 
 @contextmanager
-def processes() -> Iterator[Ground]:
+def processes() -> Generator[Ground, None, None]:
     """Run in two processes, made anew by each flow."""
     yield Processes(ProcessTaskRunner(max_workers=SLOTS))

@@ -1,7 +1,7 @@
 """A Dask cluster of two workers with one thread each, through a client that a user would have."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +15,18 @@ from tests.benchmarks.grounds import SLOTS, Cluster, Function
 SETTLE_TIMEOUT_S = 60.0
 """A killed worker is replaced in 2 s; a scheduler drops 50,000 keys in some seconds."""
 
+_local_cluster: Any = distributed.LocalCluster
+"""Its annotations leave out None."""
+
 
 @dataclass(frozen=True, slots=True)
 class OnDask:
-    """A live client."""
+    """A live client; by Dask's own types each of its methods may be a coroutine, hence Any."""
 
-    client: distributed.Client
+    client: Any
     runner: DaskTaskRunner
     name: str = "dask"
-    one_each_limit: int = 50_000
+    one_each_sizes: frozenset[int] = frozenset({10, 1_000, 50_000})
 
     def by_hand(self, function: Function, items: Sequence[Any], pieces: int) -> list[Any]:
         return slices.join(self.client.gather(self._sent(function, items, pieces)))
@@ -52,11 +55,16 @@ class OnDask:
 
 
 @contextmanager
-def started() -> Iterator[Cluster]:
+def started() -> Generator[Cluster, None, None]:
     """Start a cluster and warm it up."""
     with (
-        distributed.LocalCluster(
-            n_workers=SLOTS, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        _local_cluster(
+            n_workers=SLOTS,
+            threads_per_worker=1,
+            dashboard_address=None,
+            # Without a dashboard the scheduler still serves its health, by default at 8787.
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+            silence_logs=50,
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -65,7 +73,7 @@ def started() -> Iterator[Cluster]:
 
 
 @contextmanager
-def reached(address: str) -> Iterator[Cluster]:
+def reached(address: str) -> Generator[Cluster, None, None]:
     """Connect to a cluster that another process has started."""
     with distributed.Client(address) as client:
         yield OnDask(client, DaskTaskRunner(client=client))

@@ -1,7 +1,8 @@
 """A Ray of two CPUs on this machine, already initialised, as a user would have it."""
 
 import functools
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import ray
 
 from fanfold_ray import RayTaskRunner
+from fanfold_ray.start import loopback_only
 from tests.benchmarks import slices
 from tests.benchmarks.grounds import SLOTS, Cluster, Function
 
@@ -21,7 +23,7 @@ class OnRay:
 
     runner: RayTaskRunner
     name: str = "ray"
-    one_each_limit: int = 50_000
+    one_each_sizes: frozenset[int] = frozenset({10, 1_000, 50_000})
 
     def by_hand(self, function: Function, items: Sequence[Any], pieces: int) -> list[Any]:
         return slices.join(ray.get(self._sent(function, items, pieces)))
@@ -48,9 +50,15 @@ class OnRay:
 
 
 @contextmanager
-def started() -> Iterator[Cluster]:
+def started() -> Generator[Cluster, None, None]:
     """Start Ray and warm it up."""
-    ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    with loopback_only():
+        ray.init(
+            num_cpus=SLOTS,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     try:
         ground = OnRay(RayTaskRunner())
         ground.settle()
@@ -60,9 +68,10 @@ def started() -> Iterator[Cluster]:
 
 
 @contextmanager
-def reached(address: str) -> Iterator[Cluster]:
+def reached(address: str) -> Generator[Cluster, None, None]:
     """Connect to a Ray that another process has started."""
-    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    with loopback_only():
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield OnRay(RayTaskRunner())
     finally:

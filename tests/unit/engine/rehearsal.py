@@ -1,7 +1,7 @@
 """Plays the stories of runs in one thread: the clock is a number, the cluster a dictionary.
 
-What the dispatcher does with effects is done here by hand, so that a test can let anything happen in
-any order: it brings chunks home, loses workers and values, and lets time pass.
+What the dispatcher does with effects is done here by hand, so that a test can let anything happen
+in any order: it brings chunks home, loses workers and values, and lets time pass.
 """
 
 from collections import deque
@@ -73,7 +73,9 @@ class Rehearsal:
     def map(self, name: str, sources: Sources, count: int, **limits: Any) -> Run:
         """Make a run and start it."""
         call = Call(
-            spec=TaskSpec(fn=len, layout=Layout(), info=RunInfo(kind="Task run", id=name, name=name)),
+            spec=TaskSpec(
+                fn=len, layout=Layout(), info=RunInfo(kind="Task run", id=name, name=name)
+            ),
             sources=sources,
             count=count,
             limits=Limits(**limits),
@@ -119,7 +121,9 @@ class Rehearsal:
                 report["details"].setdefault(position, failed())
         self.tell(sent.run, report=told(sent, reached, **report))
 
-    def lose(self, sent: Sent, error: InfrastructureError | None = None, started: bool = True) -> None:
+    def lose(
+        self, sent: Sent, error: InfrastructureError | None = None, started: bool = True
+    ) -> None:
         """Let the infrastructure fail under a chunk."""
         self.land(sent)
         error = error or WorkerLost("killed by signal 9")
@@ -187,7 +191,8 @@ class Rehearsal:
         count = len(sent.work.batch)
         assert all(len(column) == count for column in columns)
         return [
-            f"{sent.run.name}({' '.join([*(c[at] for c in columns), *fills])})" for at in range(count)
+            f"{sent.run.name}({' '.join([*(c[at] for c in columns), *fills])})"
+            for at in range(count)
         ]
 
     def _column(self, column: Column, needs: Sequence[int]) -> list[str]:
@@ -214,7 +219,8 @@ class Rehearsal:
             next(self._stories[run])
             run.finished = False
             for upstream in run.upstream:
-                upstream.dependents.append(run)
+                if run not in upstream.dependents:
+                    upstream.dependents.append(run)
         answer: Any = Event(now=self.now, slots=self.stage.slots(), **what)
         try:
             for _ in range(MOST_EFFECTS):
@@ -227,8 +233,20 @@ class Rehearsal:
             del self._stories[run]
             self.due.pop(run, None)
             run.finished = True
+            self._release(run)
             return
         raise AssertionError(f"The story of {run.name} runs in circles")
+
+    def _release(self, run: Run) -> None:
+        """Let a run go of its upstream once nobody can need its values made again."""
+        if run.dependents or not run.finished:
+            return
+        upstreams = run.upstream
+        run.release()
+        for upstream in upstreams:
+            if run in upstream.dependents:
+                upstream.dependents.remove(run)
+                self._release(upstream)
 
     def _perform(self, run: Run, effect: Submit | Publish | Commit | Remake) -> Any:
         if isinstance(effect, Submit):
@@ -255,9 +273,7 @@ def told(sent: Sent, states: Iterable[StateName], **report: Any) -> Report:
 
 def failed(kind: str = "ValueError", message: str = "no", attempts: int = 1) -> Detail:
     """Return the detail of an element that raised."""
-    return Detail(
-        attempts=attempts, failure=Failure(kind=kind, message=message, traceback="")
-    )
+    return Detail(attempts=attempts, failure=Failure(kind=kind, message=message, traceback=""))
 
 
 def again(seconds: float, attempts: int = 1) -> Detail:
@@ -272,4 +288,3 @@ def again(seconds: float, attempts: int = 1) -> Detail:
 def labels(run: Run) -> list[str]:
     """Return the names of the states of a run's elements."""
     return [StateName(code).label for code in run.states]
-

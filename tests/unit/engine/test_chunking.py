@@ -29,7 +29,7 @@ paces = st.builds(
 def queues(draw: st.DrawFn) -> list[Batch]:
     """Batches of spans in order, no element in two of them; some are suspect."""
     edges = sorted(draw(st.sets(st.integers(0, 200), min_size=2)))
-    spans = list(zip(edges, edges[1:], strict=False))[:: draw(st.sampled_from([1, 2]))]
+    spans = list(itertools.pairwise(edges))[:: draw(st.sampled_from([1, 2]))]
     batches: list[Batch] = []
     while spans:
         count = draw(st.integers(1, len(spans)))
@@ -70,11 +70,15 @@ def test_a_merge_sorts_and_joins_neighbours(queue: list[Batch]) -> None:
     merged = chunking.merge(queue)
 
     assert elements(merged) == sorted(elements(*queue))
-    assert all(one[1] < other[0] for one, other in zip(merged.spans, merged.spans[1:], strict=False))
+    assert all(
+        one[1] < other[0] for one, other in zip(merged.spans, merged.spans[1:], strict=False)
+    )
 
 
 @given(queues(), st.integers(1, 250))
-def test_taking_from_a_queue_empties_it_of_each_element_once(queue: list[Batch], count: int) -> None:
+def test_taking_from_a_queue_empties_it_of_each_element_once(
+    queue: list[Batch], count: int
+) -> None:
     todo = deque(queue)
 
     taken: list[Batch] = []
@@ -90,9 +94,17 @@ def test_taking_from_a_queue_empties_it_of_each_element_once(queue: list[Batch],
     assert sorted(elements(*taken)) == sorted(elements(*queue))
 
 
-@given(st.integers(1, 10**9), slots, paces)
-def test_a_size_is_never_zero_and_never_more_than_is_left(left: int, most: Slots, pace: Pace) -> None:
-    assert 1 <= chunking.size(left, most, pace) <= left
+@given(st.integers(0, 10**9), slots, paces)
+def test_a_size_is_never_zero_and_never_more_than_fits_a_budget(
+    left: int, most: Slots, pace: Pace
+) -> None:
+    size = chunking.size(left, most, pace)
+
+    assert size >= 1
+    if pace.seconds:
+        assert (size - 1) * pace.seconds <= chunking.budget_s(most) * 1.001
+    else:
+        assert size <= max(left, 1)
 
 
 @given(slots, slots)
@@ -123,7 +135,7 @@ def test_a_pace_follows_what_is_seen_and_ignores_empty_reports() -> None:
 
 
 def carried_out(durations: list[float], slots: int) -> tuple[float, int]:
-    """Play a map whose elements take so long; return when it is over and how many chunks it took."""
+    """Play a map whose elements take so long; return how long it and how many chunks it took."""
     play = Rehearsal(slots)
     run = play.over_items("map", range(len(durations)))
     began, idle, order = play.now, slots, itertools.count()

@@ -1,4 +1,4 @@
-"""The dispatcher: the thread that carries out what stories ask for, on a session of the test's own."""
+"""The dispatcher: the thread that carries out what stories ask for, on a session of our own."""
 
 import gc
 import logging

@@ -254,7 +254,12 @@ def test_an_element_of_two_upstream_maps_waits_for_both(play: Rehearsal) -> None
     play.all_home()
 
     assert labels(both) == ["Completed"] * 3 + ["UpstreamFailed"]
-    assert play.results(both) == ["both(one(0) two(a))", "both(one(1) two(b))", "both(one(2) two(c))", None]
+    assert play.results(both) == [
+        "both(one(0) two(a))",
+        "both(one(1) two(b))",
+        "both(one(2) two(c))",
+        None,
+    ]
 
 
 def test_a_shared_argument_is_waited_for_by_all_elements(play: Rehearsal) -> None:
@@ -679,7 +684,9 @@ class Chaos:
         self.fates = {
             run: [data.draw(chances) for _ in range(count)] for run in (self.one, self.two)
         }
-        self.retries = {run: [data.draw(st.integers(0, 1)) for _ in range(count)] for run in self.fates}
+        self.retries = {
+            run: [data.draw(st.integers(0, 1)) for _ in range(count)] for run in self.fates
+        }
         self.done: list[Report] = []
 
     def fate(self, run: Run, index: int) -> str:
@@ -691,6 +698,8 @@ class Chaos:
             self.play.pass_time(self.data.draw(st.sampled_from([0.5, 3.0])))
         elif kind == "gone" and self.play.values:
             self.play.forget(self.data.draw(st.sampled_from(sorted(self.play.values))))
+        elif kind == "missed":
+            self.miss()
         elif kind == "late" and self.done:
             report = self.data.draw(st.sampled_from(self.done))
             owner = next(sent.run for sent in self.play.sent if sent.work.id == report.chunk)
@@ -699,18 +708,31 @@ class Chaos:
             sent = self.data.draw(st.sampled_from(self.play.air))
             self.happen(sent, kind)
 
+    def miss(self) -> None:
+        """Let a reader find that values of a map that isn't over are gone."""
+        gone = [
+            (run, stretch.ref)
+            for run in self.runs
+            for stretch in run.locations.find(0, run.count)
+            if not run.finished and stretch.ref not in self.play.values
+        ]
+        if gone:
+            run, ref = self.data.draw(st.sampled_from(gone))
+            self.play.tell(run, lost=[ref])
+
     def happen(self, sent: Sent, kind: str) -> None:
         if kind == "unstarted":
             self.play.lose(sent, started=False)
         elif not self.play.usable(sent):
             self.play.find_lost(sent)
-        elif kind == "lost" and len(sent.indices) > 1:
-            self.play.lose(sent)
-        elif "K" in {self.fate(sent.run, index) for index in sent.indices}:
+        elif (kind == "lost" and len(sent.indices) > 1) or self.kills(sent):
             self.play.lose(sent)
         else:
             most = len(sent.indices)
             self.bring_home(sent, self.data.draw(st.integers(1, most)) if kind == "home" else most)
+
+    def kills(self, sent: Sent) -> bool:
+        return "K" in {self.fate(sent.run, index) for index in sent.indices}
 
     def bring_home(self, sent: Sent, reached: int) -> None:
         states: list[StateName] = []
@@ -747,7 +769,9 @@ class Chaos:
         assert labels(self.one) == [told_states[fate] for fate in self.fates[self.one]]
         for index, label in enumerate(labels(self.two)):
             above = self.fates[self.one][index]
-            assert label == (told_states[self.fates[self.two][index]] if above == "C" else "UpstreamFailed")
+            assert label == (
+                told_states[self.fates[self.two][index]] if above == "C" else "UpstreamFailed"
+            )
         whole = set(self.fates[self.one]) == {"C"}
         for below, label in zip(labels(self.two), labels(self.three), strict=True):
             fine = whole and below == "Completed"
@@ -776,7 +800,7 @@ def test_whatever_happens_every_element_ends_in_its_one_right_state(data: st.Dat
     chaos = Chaos(data)
 
     for _ in range(data.draw(st.integers(0, 40), label="steps")):
-        chaos.step([*CALM, "gone"])
+        chaos.step([*CALM, "gone", "missed"])
     chaos.drain()
 
     chaos.check_ends()

@@ -233,7 +233,9 @@ def test_a_need_that_is_shorter_than_before_is_infrastructure() -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("key"), TypeError("unhashable")])
-def test_a_key_function_that_raises_harms_only_its_element(tmp_path: Path, error: Exception) -> None:
+def test_a_key_function_that_raises_harms_only_its_element(
+    tmp_path: Path, error: Exception
+) -> None:
     def key(spec: TaskSpec, arguments: dict[str, Any]) -> bytes | None:
         if arguments["n"] == 1:
             raise error

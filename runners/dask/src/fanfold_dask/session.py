@@ -7,7 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,12 @@ _checked: WeakSet[Client] = WeakSet()
 class Ref:
     """The handle on a chunk's values or on a shared payload; dropping the last one frees them."""
 
-    __slots__ = ("__weakref__", "future")
+    __slots__ = ("__weakref__", "future", "small")
 
-    def __init__(self, future: NativeFuture) -> None:
+    def __init__(self, future: NativeFuture, small: Sequence[bytes] = ()) -> None:
         self.future = future
+        self.small = small
+        """The values, once they came with the report; else empty."""
 
 
 class Share(Ref):
@@ -71,6 +73,8 @@ class Pending:
     shared: Sequence[Ref]
     mark: str
     future: NativeFuture | None = None
+    small: list[bytes] = field(default_factory=list)
+    """Shared with the ref: filled if the values come with the report."""
 
 
 class DaskSession:
@@ -137,38 +141,32 @@ class DaskSession:
         key = f"{chunk.label}-{number}-{self._id}-{chunk.id}"
         mark = str(self._cluster.marks / str(number)) if self._cluster is not None else ""
         pending = Pending(chunk.id, done, needs, shared, mark)
-        payload = pickle.dumps(chunk, protocol=pickle.HIGHEST_PROTOCOL)
         # One at a time, so that none slips past a close.
         with self._lock:
             self._refuse_if_closed()
             self._scatter_again(shared)
             self._pending[key] = pending
             try:
-                future = pending.future = self._client.submit(
-                    run_chunk,
-                    self._errand,
-                    mark,
-                    chunk.id,
-                    len(needs),
-                    # As bytes: Dask walks lists for keys, and its scheduler unpickles.
-                    payload,
-                    *(ref.future for ref in (*needs, *shared)),
-                    key=key,
-                    pure=False,
-                    retries=0,
-                    priority=chunk.priority,
-                )
+                future = pending.future = self._send(key, pending, chunk)
             except Exception as error:
                 # Nothing is lost: the caller gets it, and `done` is never called.
                 self._pending.pop(key, None)
                 raise translate(error, f"Submitting chunk {chunk.id}") from error
         future.add_done_callback(partial(self._ended, key))
-        return Ref(future)
+        return Ref(future, pending.small)
 
     def fetch(self, refs: Sequence[Ref], timeout_s: float | None = None) -> Sequence[Values]:
-        """Gather values, straight from the workers where the cluster is our own."""
+        """Return values, gathered where they didn't come with their reports."""
         self._refuse_if_closed()
-        futures = [ref.future for ref in refs]
+        gathered = iter(self._gather(refs, timeout_s))
+        return [list(ref.small) if ref.small else next(gathered) for ref in refs]
+
+    def _gather(self, refs: Sequence[Ref], timeout_s: float | None) -> list[Values]:
+        """Gather values, straight from the workers where the cluster is our own."""
+        far = [at for at, ref in enumerate(refs) if not ref.small]
+        futures = [refs[at].future for at in far]
+        if not futures:
+            return []
         try:
             # Not cancelled when time is up: Dask joins concurrent gathers into one.
             gathering = self._client.gather(futures, asynchronous=True)
@@ -177,7 +175,7 @@ class DaskSession:
             raise
         except Exception as error:
             # Nothing is lost: it is told as what it means.
-            lost = [at for at, future in enumerate(futures) if future.status in _GONE]
+            lost = [at for at in far if refs[at].future.status in _GONE]
             if lost:
                 raise ValuesLost(f"{len(lost)} values are gone from Dask: {error}", lost) from error
             raise translate(error, "Fetching values") from error
@@ -207,12 +205,30 @@ class DaskSession:
         if self._cluster is not None:
             self._cluster.end()
 
+    def _send(self, key: str, pending: Pending, chunk: Chunk) -> NativeFuture:
+        return self._client.submit(
+            run_chunk,
+            self._errand,
+            pending.mark,
+            chunk.id,
+            len(pending.needs),
+            # As bytes: Dask walks lists for keys, and its scheduler unpickles.
+            pickle.dumps(chunk, protocol=pickle.HIGHEST_PROTOCOL),
+            *(ref.future for ref in (*pending.needs, *pending.shared)),
+            key=key,
+            pure=False,
+            retries=0,
+            priority=chunk.priority,
+        )
+
     def _heard_event(self, event: tuple[float, Any]) -> None:
         """Pass on a report or a saying; on the client's event loop."""
-        kind, name, message = event[1]
+        kind, name, message, small = event[1]
         if kind != REPORT:
             self._heard(name, message)
         elif name in self._pending:
+            if small is not None:
+                self._pending[name].small.append(small)
             # Read before it is taken: if that fails, the future's end still leads to `done`.
             self._settle(name, pickle.loads(message))
 

@@ -58,7 +58,7 @@ class ProcessTaskRunner:
     """
 
     max_workers: int | None = None
-    preload: tuple[str, ...] = ("cloudpickle",)
+    preload: tuple[str, ...] = ("cloudpickle", "fanfold.engine.work")
 
     def __post_init__(self) -> None:
         if self.max_workers is not None and self.max_workers < 1:

@@ -1,0 +1,343 @@
+"""Cached tasks: when a call shares the result of another."""
+
+import functools
+import logging
+import re
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydantic
+import pytest
+
+from fanfold import INPUTS, flow, task, task_input_hash
+
+POLICIES: list[dict[str, Any]] = [{"cache_policy": INPUTS}, {"cache_key_fn": task_input_hash}]
+by_any_policy = pytest.mark.parametrize("options", POLICIES, ids=["INPUTS", "task_input_hash"])
+
+
+class Point(pydantic.BaseModel):
+    x: int
+    y: list[float] = []
+
+
+class Scale:
+    """Has a state that its method's result depends on."""
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def times(self, x: int) -> int:
+        return self.factor * x
+
+    @task(cache_policy=INPUTS)
+    def cached(self, x: int) -> int:
+        return self.factor * x
+
+    def __call__(self, x: int) -> int:
+        return self.factor * x
+
+
+class Shift(Scale):
+    @task(cache_policy=INPUTS)
+    def cached(self, x: int) -> int:
+        return self.factor + x
+
+
+def made(calls: list[Any], **options: Any) -> Any:
+    """Return a cached task that notes its calls."""
+
+    @task(**options)
+    def noted(a: Any, b: Any = 2, c: Any = 3) -> Any:
+        calls.append((a, b, c))
+        return [a, b, c]
+
+    return noted
+
+
+def states(work: Any, *rows: Any) -> list[str]:
+    """Return the states that calls come to, one after the other, each in a flow run of its own."""
+
+    @flow
+    def once(row: Any) -> str:
+        future = work.submit(row)
+        future.wait()
+        return future.state.name
+
+    return [once(row) for row in rows]
+
+
+@by_any_policy
+def test_a_call_with_equal_inputs_is_cached_whatever_flow_it_is_in(options: dict[str, Any]) -> None:
+    calls: list[Any] = []
+    work = made(calls, **options)
+
+    assert states(work, 1, 1, 2, 1) == ["Completed", "Cached", "Completed", "Cached"]
+    assert work(1) == [1, 2, 3]
+    assert len(calls) == 2
+
+
+@by_any_policy
+def test_however_the_arguments_are_given_the_key_is_the_same(options: dict[str, Any]) -> None:
+    calls: list[Any] = []
+    work = made(calls, **options)
+
+    values = [work(1, 2, 3), work(1, b=2), work(c=3, a=1, b=2), work(a=1)]
+    mapped = flow(lambda: work.map([1, 1], c=[3, 3]).result())()
+
+    assert values == [[1, 2, 3]] * 4
+    assert mapped == [[1, 2, 3]] * 2
+    assert len(calls) == 1
+
+
+@by_any_policy
+def test_the_key_is_made_of_the_values_of_futures(options: dict[str, Any]) -> None:
+    calls: list[Any] = []
+    work = made(calls, **options)
+    plain = task(lambda x: x)
+
+    @flow
+    def around() -> list[Any]:
+        return [work.submit(plain.submit(1)), *work.map(plain.map([1, 2])), work(plain.submit(2))]
+
+    assert around() == [[1, 2, 3], [1, 2, 3], [2, 2, 3], [2, 2, 3]]
+    made_first = len(calls)
+    assert around() == [[1, 2, 3], [1, 2, 3], [2, 2, 3], [2, 2, 3]]
+    assert len(calls) == made_first
+    assert {call[0] for call in calls} == {1, 2}
+
+
+def test_a_key_function_is_given_the_arguments_by_name_in_order_with_defaults() -> None:
+    seen: list[Any] = []
+
+    def key(context: Any, arguments: dict[str, Any]) -> str | None:
+        seen.append((context.task.name, list(arguments.items())))
+        return None if arguments["a"] == 0 else str(arguments["a"] % 10)
+
+    calls: list[Any] = []
+    work = made(calls, cache_key_fn=key)
+
+    values = [work(c=4, a=1), work(11), work(0), work(0)]
+
+    assert seen[0] == ("noted", [("a", 1), ("b", 2), ("c", 4)])
+    assert values == [[1, 2, 4], [1, 2, 4], [0, 2, 3], [0, 2, 3]]
+    assert len(calls) == 3
+
+
+def test_a_result_of_none_is_cached_too() -> None:
+    calls: list[int] = []
+
+    @task(cache_policy=INPUTS)
+    def nothing(x: int) -> None:
+        calls.append(x)
+
+    assert [nothing(1), nothing(1)] == [None, None]
+    assert calls == [1]
+
+
+@by_any_policy
+def test_exceptions_are_not_served_from_the_cache(options: dict[str, Any]) -> None:
+    calls: list[int] = []
+
+    @task(**options)
+    def fails_at_first(x: int) -> int:
+        calls.append(x)
+        if len(calls) == 1:
+            raise ValueError("no")
+        return x
+
+    with pytest.raises(ValueError, match="no"):
+        fails_at_first(1)
+    assert [fails_at_first(1), fails_at_first(1)] == [1, 1]
+    assert calls == [1, 1]
+
+
+def test_a_result_is_used_until_it_expires() -> None:
+    calls: list[Any] = []
+    short = made(calls, cache_policy=INPUTS, cache_expiration=timedelta(seconds=0))
+    long = made(calls, cache_policy=INPUTS, cache_expiration=timedelta(days=1))
+
+    assert states(short, 1, 1) == ["Completed", "Completed"]
+    assert states(long, 1, 1) == ["Completed", "Cached"]
+
+
+def test_elements_of_a_map_share_results_with_calls_and_other_maps() -> None:
+    calls: list[Any] = []
+    work = made(calls, cache_policy=INPUTS)
+    work(5)
+
+    @flow
+    def around() -> Any:
+        futures = work.map(range(10))
+        values = futures.result()
+        return values, dict(futures.states)
+
+    assert around() == ([[n, 2, 3] for n in range(10)], {"Completed": 9, "Cached": 1})
+    assert around() == ([[n, 2, 3] for n in range(10)], {"Cached": 10})
+    assert len(calls) == 10
+
+
+def test_a_big_map_is_kept_in_a_few_objects(fanfold_home: Path) -> None:
+    @task(cache_policy=INPUTS)
+    def square(n: int) -> int:
+        return n * n
+
+    @flow
+    def around() -> dict[str, int]:
+        futures = square.map(range(5_000))
+        futures.wait()
+        return dict(futures.states)
+
+    assert around() == {"Completed": 5_000}
+    kept = [path for path in fanfold_home.rglob("*") if path.is_file()]
+    assert len(kept) <= 200
+    assert around() == {"Cached": 5_000}
+    assert len([path for path in fanfold_home.rglob("*") if path.is_file()]) == len(kept)
+
+
+def test_a_hash_of_the_inputs_holds_the_code_and_what_it_closes_over() -> None:
+    def tasks(step: int) -> list[Any]:
+        def bump(x: int) -> int:
+            return x + step
+
+        def other(x: int) -> int:
+            return x + step
+
+        def jump(x: int) -> int:
+            return x - step
+
+        jump.__name__, jump.__qualname__ = bump.__name__, bump.__qualname__
+        return [task(cache_key_fn=task_input_hash)(fn) for fn in (bump, other, jump)]
+
+    bump, other, jump = tasks(1)
+    bump_by_two, *_ = tasks(2)
+    again, *_ = tasks(1)
+
+    assert states(bump, 1) == ["Completed"]
+    assert states(again, 1) == ["Cached"]
+    assert states(other, 1) == ["Completed"]
+    assert states(jump, 1) == ["Completed"]
+    assert states(bump_by_two, 1) == ["Completed"]
+    assert [work(1) for work in (bump, other, jump, bump_by_two)] == [2, 2, 0, 3]
+
+
+@pytest.mark.parametrize(
+    ("make", "other"),
+    [
+        (lambda: {"b": {1, 2}, "a": (Path("x"), None)}, {"b": {1, 2}, "a": (Path("y"), None)}),
+        (lambda: np.arange(5), np.arange(5) + 1),
+        (lambda: Point(x=1, y=[0.5]), Point(x=2, y=[0.5])),
+    ],
+    ids=["nested data", "array", "pydantic model"],
+)
+def test_inputs_count_by_their_content(make: Callable[[], Any], other: Any) -> None:
+    work = task(cache_key_fn=task_input_hash)(lambda value: type(value).__name__)
+
+    assert states(work, make(), make(), other) == ["Completed", "Cached", "Completed"]
+
+
+def test_instances_with_another_state_share_no_results() -> None:
+    two, three = Scale(2), Scale(3)
+
+    assert [two.cached(5), three.cached(5), Shift(2).cached(5)] == [10, 15, 7]
+    assert [Scale(2).cached(5), Scale(3).cached(5)] == [10, 15]
+
+
+STATEFUL: dict[str, Callable[[int], Callable[[int], int]]] = {
+    "callable object": lambda factor: Scale(factor),
+    "bound method": lambda factor: Scale(factor).times,
+    "partial": lambda factor: functools.partial(pow, factor),
+    "closure": lambda factor: lambda x: factor * x,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "policy"),
+    # INPUTS says that it doesn't look at the code, and so not at what it closes over.
+    [(kind, 0) for kind in STATEFUL if kind != "closure"] + [(kind, 1) for kind in STATEFUL],
+)
+def test_what_is_called_with_the_inputs_counts_as_much_as_they_do(kind: str, policy: int) -> None:
+    one, other = (task(**POLICIES[policy])(STATEFUL[kind](factor)) for factor in (2, 3))
+
+    assert [one(2), other(2)] == [STATEFUL[kind](2)(2), STATEFUL[kind](3)(2)]
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.name == "fanfold.engine"]
+
+
+@by_any_policy
+def test_an_input_that_cannot_be_encoded_is_named_and_the_call_runs_uncached(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[Any] = []
+    work = made(calls, **options)
+
+    with caplog.at_level(logging.WARNING, "fanfold.engine"):
+        work(1, {"deep": [threading.Lock()]})
+        work(1, {"deep": [threading.Lock()]})
+
+    assert len(calls) == 2
+    (first, _) = warnings_of(caplog)
+    assert "noted runs uncached" in first
+    assert re.search(r"\bb\b.*\['deep'\]\[0\] is a _thread.lock", first)
+
+
+def test_a_result_that_cannot_be_stored_is_only_not_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @task(cache_policy=INPUTS)
+    def locks(x: int) -> Any:
+        return threading.Lock() if x == 1 else x
+
+    @flow
+    def around() -> dict[str, int]:
+        futures = locks.map([0, 1, 2])
+        futures.wait()
+        return dict(futures.states)
+
+    with caplog.at_level(logging.WARNING, "fanfold.engine"):
+        assert around() == {"Completed": 3}
+        assert around() == {"Completed": 1, "Cached": 2}
+    assert all("A result of locks isn't kept" in line for line in warnings_of(caplog))
+
+
+@pytest.mark.parametrize("way", ["called", "submitted", "mapped", "needed"])
+def test_a_stored_result_that_is_gone_is_made_again(fanfold_home: Path, way: str) -> None:
+    calls: list[Any] = []
+    work = made(calls, cache_policy=INPUTS)
+    plain = task(lambda value: value)
+    work(1)
+    for path in fanfold_home.rglob("*"):
+        if path.is_file() and "segments" in path.parts:
+            path.unlink()
+
+    ways: dict[str, Callable[[], Any]] = {
+        "called": lambda: work(1),
+        "submitted": lambda: work.submit(1).result(),
+        "mapped": lambda: work.map([1]).result()[0],
+        "needed": lambda: plain.submit(work.submit(1)).result(),
+    }
+
+    assert flow(ways[way])() == [1, 2, 3]
+    assert len(calls) == 2
+
+
+def test_a_store_that_breaks_meanwhile_costs_nobody_a_value(
+    fanfold_home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task(cache_policy=INPUTS)
+    def breaks_the_store(x: int) -> int:
+        for segments in list(fanfold_home.rglob("segments")):
+            segments.rename(segments.with_name("aside"))
+            segments.write_text("in the way")
+        return x
+
+    with caplog.at_level(logging.WARNING, "fanfold.engine"):
+        assert [breaks_the_store(1), breaks_the_store(2)] == [1, 2]
+
+    (warning,) = warnings_of(caplog)
+    assert "Results of breaks_the_store aren't kept" in warning
