@@ -52,7 +52,7 @@ class Flow(Generic[P, R]):
         self.log_prints = log_prints
         self.is_async = inspect.iscoroutinefunction(fn)
         refuse_reserved("flow", self.name, inspect.signature(fn))
-        functools.update_wrapper(self, fn)
+        functools.update_wrapper(self, fn, updated=())
 
     def __repr__(self) -> str:
         return f"<Flow {self.name}>"

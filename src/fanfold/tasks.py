@@ -63,7 +63,7 @@ class Task(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(fn)
         self._signature = inspect.signature(fn)
         refuse_reserved("task", self.name, self._signature)
-        functools.update_wrapper(self, fn)
+        functools.update_wrapper(self, fn, updated=())
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"

@@ -66,7 +66,7 @@ def test_an_own_cluster_that_cannot_start_says_why() -> None:
 
 def test_values_lost_with_all_they_were_made_from_are_told(tmp_path: Path) -> None:
     with opened(LONE) as driver:
-        shared = driver.session.share("code", b"code")
+        shared = driver.session.share("code", b"code" * 10_000)  # too much to come with a report
         lost = driver.run(Call(id="lost", act=chunks.join), (), [shared])
         arguments = (str(tmp_path), "killer", DEADLINE_S)
         driver.submit(Call(id="killer", act=chunks.stay, arguments=arguments))

@@ -100,6 +100,7 @@ class DaskSession:
         self._numbers = itertools.count()
         self._pending: dict[str, Pending] = {}
         self._shares: dict[str, Share] = {}
+        self._refs: WeakSet[Ref] = WeakSet()
         self._lock = threading.Lock()
         self._closed = False
         # For what takes a round trip to a worker; Dask's own callback thread serves everybody.
@@ -153,7 +154,9 @@ class DaskSession:
                 self._pending.pop(key, None)
                 raise translate(error, f"Submitting chunk {chunk.id}") from error
         future.add_done_callback(partial(self._ended, key))
-        return Ref(future, pending.small)
+        ref = Ref(future, pending.small)
+        self._refs.add(ref)
+        return ref
 
     def fetch(self, refs: Sequence[Ref], timeout_s: float | None = None) -> Sequence[Values]:
         """Return values, gathered where they didn't come with their reports."""
@@ -198,6 +201,9 @@ class DaskSession:
         for key in left:
             self._fail(key, ChunkCancelled("The session was closed before the chunk ended."))
         self._shares.clear()
+        for ref in list(self._refs):
+            # A user may hold futures of a flow that is over; their values end with the session.
+            ref.future.release()
         self._fetchers.shutdown(wait=False, cancel_futures=True)
         self._leave()
         if self._own_client:

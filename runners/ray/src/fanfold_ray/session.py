@@ -94,6 +94,7 @@ class RaySession:
         self._flights: dict[int, _Flight] = {}
         self._waiting: list[tuple[int, Letter | BaseException]] = []
         self._shared: dict[str, Held] = {}
+        self._held: weakref.WeakSet[Held] = weakref.WeakSet()
         self._sharing = threading.Lock()
         self._closed = False
         self._slots = _count_slots()
@@ -156,6 +157,7 @@ class RaySession:
             *(held.reference for held in (*needs, *shared)),
         )
         held = Held(reference=values, session=self._id, ticket=ticket)
+        self._held.add(held)
         flight = _Flight(
             chunk_id=chunk.id, done=done, report=report, values=weakref.ref(held), needs=needs
         )
@@ -224,6 +226,9 @@ class RaySession:
             error = ChunkCancelled("The session was closed before the chunk was done")
             self._report(ticket, Report(chunk=flight.chunk_id, error=error))
         self._listener.join()
+        for held in list(self._held):
+            # A user may hold futures of a flow that is over; their values end with the session.
+            held.reference = None
         self._leave()
 
     def _refuse_if_closed(self) -> None:
