@@ -100,10 +100,10 @@ class RunnerSuite:
         with opened(runner, self.deadline_s) as desk:
             assert desk.session.traits == self.pinned(runner, borrowed=self.borrows)
 
-    def test_00_traits_of_an_own_cluster_are_as_pinned(self, own_runner: TaskRunner) -> None:
-        """The same on a cluster of the session's own."""
-        with opened(own_runner, self.deadline_s) as desk:
-            assert desk.session.traits == self.pinned(own_runner, borrowed=False)
+    def test_00_traits_where_workers_die_are_as_pinned(self, mortal_runner: TaskRunner) -> None:
+        """The same on the cluster whose workers are killed below."""
+        with opened(mortal_runner, self.deadline_s) as desk:
+            assert desk.session.traits == self.pinned(mortal_runner, borrowed=False)
 
     def test_01_submit_returns_before_the_work_runs(
         self, runner: TaskRunner, tmp_path: Path

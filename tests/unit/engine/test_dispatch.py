@@ -3,6 +3,7 @@
 import gc
 import logging
 import queue
+import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -156,6 +157,36 @@ def test_chunks_go_out_and_their_values_are_read(
     session.next().run()
 
     assert MapFuture(run).result(timeout=DEADLINE_S) == [0, -1]
+
+
+class Announcing(threading.Condition):
+    """Says when somebody begins to wait, who holds the lock until then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.awaited = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.awaited.set()
+        return super().wait(timeout)
+
+
+def test_a_reader_of_one_element_is_woken_while_others_are_at_work(
+    session: Handing, start: Callable[..., Run]
+) -> None:
+    run = start(range(2))
+    run.changed = Announcing()
+    found: list[int] = []
+    reader = threading.Thread(target=lambda: found.append(MapFuture(run)[1].result()), daemon=True)
+    _, second = session.next(), session.next()
+    reader.start()
+    assert run.changed.awaited.wait(DEADLINE_S)
+
+    second.run()
+    reader.join(DEADLINE_S)
+
+    assert found == [-1]
+    assert run.left == 1
 
 
 def test_a_dependent_is_handed_out_with_the_places_of_what_it_needs(
