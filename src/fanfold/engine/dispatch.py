@@ -42,7 +42,7 @@ class Dispatcher:
     """Carries out what the stories of runs ask for; its methods may be called from any thread."""
 
     def __init__(self) -> None:
-        self._inbox: SimpleQueue[tuple[Run, What]] = SimpleQueue()
+        self._inbox: SimpleQueue[tuple[Run | None, What]] = SimpleQueue()
         self._desks: WeakKeyDictionary[Run, _Desk] = WeakKeyDictionary()
         self._active: set[Run] = set()
         self._timers: list[tuple[float, int, ref[Run]]] = []
@@ -62,9 +62,13 @@ class Dispatcher:
         """Begin to drive a run on its session."""
         self._inbox.put((run, {"begin": True}))
 
-    def cancel(self, run: Run) -> None:
-        """Let nothing of the run start any more."""
-        self._inbox.put((run, {"cancel": True}))
+    def cancel(self, runs: Iterable[Run]) -> None:
+        """Let nothing of these runs start any more; returns when that holds."""
+        heard = threading.Event()
+        for run in runs:
+            self._inbox.put((run, {"cancel": True}))
+        self._inbox.put((None, {"heard": heard}))
+        heard.wait()
 
     def lost(self, run: Run, refs: Iterable[Ref]) -> None:
         """Say that values are gone; the run makes them again."""
@@ -72,7 +76,12 @@ class Dispatcher:
 
     def _loop(self) -> None:
         while True:
-            self._news.append(self._next())
+            run, what = self._next()
+            if run is None:
+                what["heard"].set()
+                continue
+            self._news.append((run, what))
+            del run, what  # a run is let go of while nothing happens
             while self._news:
                 self._try_step(*self._news.popleft())
 
@@ -83,7 +92,7 @@ class Dispatcher:
             logger.exception("%s can't go on", run.name)
             self._break(run, error)
 
-    def _next(self) -> tuple[Run, What]:
+    def _next(self) -> tuple[Run | None, What]:
         while True:
             wait = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
             try:

@@ -84,9 +84,9 @@ class FlowRun:
 
     def abandon(self) -> None:
         """Let nothing start any more of what was started."""
-        for run in list(self._runs):
-            if not run.finished:
-                dispatcher().cancel(run)
+        open_runs = [run for run in list(self._runs) if not run.finished]
+        if open_runs:
+            dispatcher().cancel(open_runs)
 
     def close(self) -> None:
         """Close the session, if one was opened. Values that nobody has read go with it."""

@@ -138,7 +138,7 @@ def start(session: Handing) -> Iterator[Callable[..., Run]]:
     yield started
     for reference in runs:
         if (run := reference()) is not None and not run.finished:
-            dispatcher().cancel(run)
+            dispatcher().cancel([run])
 
 
 def ended(run: Run) -> MapFuture[Any]:
@@ -219,7 +219,7 @@ def test_a_cancel_reaches_the_chunks_in_flight(session: Handing, start: Callable
     run = start([1])
     handed = session.next()
 
-    dispatcher().cancel(run)
+    dispatcher().cancel([run])
     handed.run()
 
     assert dict(ended(run).states) == {"Completed": 1}
