@@ -47,7 +47,7 @@ def task_input_hash(context: TaskRunContext, arguments: Mapping[str, Any]) -> st
     Raises:
         KeyNotStable: An argument has no encoding that is equal in every process.
     """
-    inputs = keys.digest(dict(arguments), "arguments")
+    inputs = keys.digest(dict(arguments), "")
     return keys.digest((context.task.name, _code_digest(context.task.fn), inputs)).hex()
 
 
@@ -58,7 +58,7 @@ def _code_digest(fn: Callable[..., Any]) -> bytes:
 
 def key_of_inputs(spec: TaskSpec, arguments: dict[str, Any]) -> bytes:
     """Return the key of the `INPUTS` policy; 16 bytes."""
-    return keys.digest({"policy": INPUTS.name, "inputs": keys.digest(arguments, "arguments")})
+    return keys.digest({"policy": INPUTS.name, "inputs": keys.digest(arguments, "")})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
 from fanfold.engine import registry
 from fanfold.engine.binding import resolved
@@ -22,6 +22,17 @@ from fanfold.values.states import StateName
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class FlowOptions(TypedDict, total=False):
+    """The options of `flow`; said there."""
+
+    name: str | None
+    tags: Iterable[str] | None
+    retries: int
+    retry_delay_seconds: Delays
+    task_runner: TaskRunner | str | None
+    log_prints: bool | None
 
 
 class Flow(Generic[P, R]):
@@ -89,13 +100,13 @@ class Flow(Generic[P, R]):
             execution.run.close()
         return execution.over(outcome)
 
-    def with_options(self, **options: Any) -> "Flow[P, R]":
+    def with_options(self, **options: Unpack[FlowOptions]) -> "Flow[P, R]":
         """Return a flow of the same function with some options changed.
 
         Raises:
             TypeError: There is no such option.
         """
-        return Flow(self.fn, **{**self._options(), **options})
+        return Flow(self.fn, **cast(Any, {**self._options(), **options}))
 
     @functools.cached_property
     def validate(self) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
@@ -178,18 +189,10 @@ class _Execution:
 
 
 @overload
-def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
+def flow(fn: Callable[P, R], /, **options: Unpack[FlowOptions]) -> Flow[P, R]: ...
 @overload
 def flow(
-    fn: None = None,
-    /,
-    *,
-    name: str | None = None,
-    tags: Iterable[str] | None = None,
-    retries: int = 0,
-    retry_delay_seconds: Delays = 0,
-    task_runner: TaskRunner | str | None = None,
-    log_prints: bool | None = None,
+    fn: None = None, /, **options: Unpack[FlowOptions]
 ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 def flow(fn: Any = None, /, **options: Any) -> Any:
     """Make a flow of a function: `@flow`, `@flow(task_runner="dask")` or `flow(fn)`.

@@ -5,7 +5,7 @@ import inspect
 import re
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
 from fanfold.caching import INPUTS, CachePolicy, KeyByFunction, KeyFunction, key_of_inputs
 from fanfold.caching import task_input_hash as task_input_hash
@@ -28,6 +28,19 @@ S = TypeVar("S")
 
 RESERVED = frozenset({"return_state", "wait_for"})
 Delays = float | timedelta | Sequence[float]
+
+
+class TaskOptions(TypedDict, total=False):
+    """The options of `task`; said there."""
+
+    name: str | None
+    tags: Iterable[str] | None
+    retries: int
+    retry_delay_seconds: Delays
+    log_prints: bool | None
+    cache_key_fn: KeyFunction | None
+    cache_policy: CachePolicy | None
+    cache_expiration: timedelta | None
 
 
 class Task(Generic[P, R]):
@@ -130,13 +143,13 @@ class Task(Generic[P, R]):
         bound = bind_map(self.name, args, kwargs, runs.session(), names)
         return MapFuture(runs.start(self._made(bound)))
 
-    def with_options(self, **options: Any) -> "Task[P, R]":
+    def with_options(self, **options: Unpack[TaskOptions]) -> "Task[P, R]":
         """Return a task of the same function with some options changed.
 
         Raises:
             TypeError: There is no such option.
         """
-        return Task(self.fn, **{**self._options(), **options})
+        return Task(self.fn, **cast(Any, {**self._options(), **options}))
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -208,20 +221,10 @@ class Task(Generic[P, R]):
 
 
 @overload
-def task(fn: Callable[P, R], /) -> Task[P, R]: ...
+def task(fn: Callable[P, R], /, **options: Unpack[TaskOptions]) -> Task[P, R]: ...
 @overload
 def task(
-    fn: None = None,
-    /,
-    *,
-    name: str | None = None,
-    tags: Iterable[str] | None = None,
-    retries: int = 0,
-    retry_delay_seconds: Delays = 0,
-    log_prints: bool | None = None,
-    cache_key_fn: KeyFunction | None = None,
-    cache_policy: CachePolicy | None = None,
-    cache_expiration: timedelta | None = None,
+    fn: None = None, /, **options: Unpack[TaskOptions]
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(fn: Any = None, /, **options: Any) -> Any:
     """Make a task of a function: `@task`, `@task(retries=3)` or `task(fn)`.

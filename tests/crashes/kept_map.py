@@ -29,5 +29,3 @@ def squares(count: int, ledger: str) -> int:
 if __name__ == "__main__":
     runner, count, ledger = sys.argv[1:]
     print(squares.with_options(task_runner=runner)(int(count), ledger))
-
-

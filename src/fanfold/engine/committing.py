@@ -3,7 +3,8 @@
 from functools import lru_cache
 
 from fanfold.engine import segments
-from fanfold.engine.run import Commit, Run
+from fanfold.engine.effects import Commit
+from fanfold.engine.run import Run
 from fanfold.engine.segments import Index, Lookup
 from fanfold.ports.results import ResultStore
 from fanfold.values.errors import StoreError

@@ -9,7 +9,9 @@ from typing import Any
 
 from fanfold.engine.committing import write_index
 from fanfold.engine.drive import drive, drive_async
-from fanfold.engine.run import Call, Commit, Event, Publish, Remake, Run, Submit, Wait, story
+from fanfold.engine.effects import Commit, Event, Publish, Remake, Submit, Wait
+from fanfold.engine.run import Call, Run
+from fanfold.engine.story import story
 from fanfold.engine.telling import retell
 from fanfold.engine.work import Work
 from fanfold.ports.runner import Chunk, Ref, Values

@@ -16,7 +16,9 @@ from weakref import WeakKeyDictionary, ref
 
 from fanfold.engine.committing import write_index
 from fanfold.engine.drive import Story
-from fanfold.engine.run import Commit, Event, Publish, Remake, Run, Submit, Wait, story
+from fanfold.engine.effects import Commit, Event, Publish, Remake, Submit, Wait
+from fanfold.engine.run import Run
+from fanfold.engine.story import story
 from fanfold.ports.runner import Ref, Session
 from fanfold.values.errors import InfrastructureError
 from fanfold.values.messages import Report

@@ -30,13 +30,15 @@ def capture(error: BaseException, *, travels: bool) -> Failure:
         traceback="".join(traceback.format_exception(error)),
         error=_pickled(error) if travels else None,
         live=None if travels else error,
+        frames=None if travels else error.__traceback__,
     )
 
 
 def restore(failure: Failure) -> BaseException:
     """Return the exception to raise at the driver; a remote one carries its traceback as a note."""
     if failure.live is not None:
-        return failure.live
+        # Each time it is raised it would grow by the frames of the raising.
+        return failure.live.with_traceback(failure.frames)
     error: BaseException
     try:
         error = pickle.loads(failure.error) if failure.error else _stand_in(failure)

@@ -1,4 +1,4 @@
-"""The driver's story of one map run: hand out, take in, hand out again. Decides; does no I/O.
+"""One map run at the driver: its columns, and what each event does to them. Does no I/O.
 
 A call is a run of one element, a submit too. Nothing here grows by an object per element: states
 are bytes, places are stretches; only elements that failed, retried or lost a worker have entries.
@@ -8,17 +8,21 @@ import heapq
 import re
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fanfold.engine import chunking, wire
+from fanfold.engine import chunking
 from fanfold.engine.chunking import Batch, Limits, Pace, Span
+from fanfold.engine.commits import Commits
+from fanfold.engine.effects import Event, Submit
 from fanfold.engine.failures import capture
 from fanfold.engine.locations import Locations
+from fanfold.engine.losses import Losses
+from fanfold.engine.packing import Packed, pack_inputs, pack_spec
 from fanfold.engine.readiness import Readiness
-from fanfold.engine.segments import Index, Lookup
-from fanfold.engine.sources import Given, Sources
+from fanfold.engine.segments import Lookup
+from fanfold.engine.sources import Sources
 from fanfold.engine.spec import TaskSpec
 from fanfold.engine.work import Inputs, Work
 from fanfold.ports.runner import Ref, Session
@@ -26,86 +30,22 @@ from fanfold.values.errors import (
     ChunkCancelled,
     Crashed,
     InfrastructureError,
-    NotPicklable,
     RunCancelled,
     RunError,
     UpstreamFailed,
     ValuesLost,
-    WorkerLost,
 )
 from fanfold.values.messages import Detail, Failure, Report
 from fanfold.values.resources import Slots
 from fanfold.values.states import FINAL, WITH_VALUE, StateName, check
 
-COMMIT_S = 1.0
-COMMIT_CHUNKS = 64
-"""One index object per second or per so many chunks, whichever comes first."""
 SHARED_BYTES = 65_536
 """Below, a spec travels with each chunk: cheaper than a round trip to put it there first."""
-
-MOST_IN_VAIN = 100
-"""Chunks of a run that are lost one after another, none of them started, before it counts."""
 
 _FINAL_CODES = bytes(sorted(FINAL))
 _VALUE_STRETCH = re.compile(b"[" + re.escape(bytes(sorted(WITH_VALUE))) + b"]+")
 _OPEN = re.compile(b"[^" + re.escape(_FINAL_CODES) + b"]")
 _FINAL_STRETCH = re.compile(b"[" + re.escape(_FINAL_CODES) + b"]+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submit:
-    """Hand a chunk to the session; answered by the ref of its values."""
-
-    work: Work
-    needs: list[Ref]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publish:
-    """Tell readers and dependents that these elements are final."""
-
-    spans: list[Span]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
-    """Name staged segments in the run's next index; the event `committed` follows."""
-
-    number: int
-    records: dict[str, bytes]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remake:
-    """Have upstream runs make values again that are gone."""
-
-    refs: list[Ref]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """Nothing to do until an event, or until this time (seconds of the monotonic clock)."""
-
-    until: float | None
-
-
-Effect = Submit | Publish | Commit | Remake | Wait
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something that a run hears; fields that don't concern it are empty."""
-
-    now: float
-    slots: Slots
-    report: Report | None = None
-    arrived: tuple["Run", list[Span]] | None = None
-    """Elements of another run that became final."""
-    committed: int | None = None
-    """Number of an index that is written, or that could not be."""
-    lost: list[Ref] | None = None
-    """Refs whose values are gone."""
-    cancel: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,7 +82,7 @@ class Run:
         self.remote = session.traits.remote
         self.payload = b""
         if self.remote:
-            self.payload = _pickled(call.spec)
+            self.payload = pack_spec(call.spec)
         self.remade = False
         """Whether values of it were ever lost."""
         self.changed = threading.Condition()
@@ -152,7 +92,7 @@ class Run:
         self.left = self.count
         self.finished = False
         """Whether its story has been told to the end."""
-        self.unsettled: dict[str, Batch] = {}
+        self.commits = Commits()
         self.depth = 1 + max((run.depth for run in call.sources.upstream()), default=0)
         self.dependents: list[Run] = []
         self.chunks_made = 0
@@ -163,17 +103,11 @@ class Run:
         self._flights: dict[str, Flight] = {}
         self._pace = Pace()
         self._tries: dict[int, int] = {}
-        self._losses: dict[int, int] = {}
+        self._losses = Losses(call.infrastructure_retries)
         self._retries: list[tuple[float, int]] = []
-        self._staged: dict[str, bytes] = {}
-        self._staged_since = 0.0
-        self._kept: dict[str, bytes] = {}
-        """All that it staged: 58 bytes per element."""
-        self._committing: dict[int, dict[str, bytes]] = {}
-        self._commits = 0
         self._cancelled = False
         self._now = 0.0
-        self._in_vain = 0
+        self._told: set[str] = set()
         self.warnings: list[str] = []
         self.read: dict[Ref, list[Any]] = {}
         """What readers unpickled last."""
@@ -192,7 +126,7 @@ class Run:
     @property
     def over(self) -> bool:
         """Whether all elements are final and all that was staged is committed."""
-        return not self.left and not self.unsettled and not self._flights
+        return not self.left and not self.commits and not self._flights
 
     def settled(self, indices: range) -> bool:
         """Return whether these elements are final, and committed where they are kept."""
@@ -203,11 +137,7 @@ class Run:
         low, high = indices[0], indices[-1] + 1
         if self.left and not _FINAL_STRETCH.fullmatch(self.states[low : high : indices.step]):
             return False
-        return not any(
-            start < high and stop > low
-            for batch in self.unsettled.values()
-            for start, stop in batch.spans
-        )
+        return not self.commits.touches(low, high)
 
     def refs_in_flight(self) -> list[Ref]:
         """Return the handles of all chunks that were handed out."""
@@ -250,7 +180,8 @@ class Run:
         flight = self._flights.pop(report.chunk, None)
         if flight is None:
             return []
-        self.warnings.extend(report.warnings)
+        self.warnings += [told for told in report.warnings if told not in self._told]
+        self._told.update(report.warnings)
         news = self._not_done(flight, report) if report.error else self._done(flight, report)
         return news + self._drop_waiting() if self._cancelled else news
 
@@ -262,12 +193,9 @@ class Run:
             self._todo.appendleft(rest)
         self._place(done, report, flight.ref)
         self._note(done, report)
-        self._in_vain = 0
+        self._losses.forgive()
         self._pace.learn(report.reached, report.seconds)
-        for name, records in report.staged.items():
-            self._staged[name] = records
-            self._kept[name] = records
-            self.unsettled[name] = done
+        self.commits.stage(report.staged, done, self._now)
         return [
             match.span()
             for start, stop in done.spans
@@ -318,8 +246,7 @@ class Run:
 
     def committed(self, number: int) -> list[Span]:
         """Let readers at what the index names."""
-        for segment in self._committing.pop(number):
-            del self.unsettled[segment]
+        self.commits.done(number)
         return []
 
     def cancel(self) -> list[Span]:
@@ -330,7 +257,7 @@ class Run:
     def give_up(self, message: str) -> None:
         """End all that isn't final as Crashed; nothing more will be heard."""
         self._flights.clear()
-        self.unsettled.clear()
+        self.commits.give_up()
         for match in _OPEN.finditer(self.states):
             self._end(match.start(), StateName.CRASHED, Crashed, message)
 
@@ -373,10 +300,11 @@ class Run:
         except LookupError:
             self.stall(batch)
             return None, failed
-        packed: Inputs | bytes = inputs
-        if self.remote:
-            packed, batch, needs, unpicklable = self._pack(inputs, batch, needs)
-            failed += unpicklable
+        taken: Inputs | bytes = inputs
+        if self.remote and len(batch):
+            packed = self._take_along(batch, inputs, needs)
+            taken, batch, needs = packed.inputs, packed.batch, packed.needs
+            failed += [(index, index + 1) for index, _ in packed.stuck]
         if not len(batch):
             return None, failed
         self.chunks_made += 1
@@ -388,7 +316,7 @@ class Run:
             priority=self.depth,
             spec_key=self.id,
             spec=self._travelling_spec(),
-            inputs=packed,
+            inputs=taken,
             batch=batch,
             tries=self._tries_of(batch),
             budget_s=chunking.budget_s(slots) if limited else None,
@@ -407,26 +335,10 @@ class Run:
         """Set elements aside until an upstream run has something new."""
         self._stalled.append(batch)
 
-    def commit(self, now: float) -> Commit | None:
-        """Return the next index to write if it is time."""
-        if not self._staged:
-            return None
-        if not self._staged_since:
-            self._staged_since = now
-        waited = now - self._staged_since >= COMMIT_S
-        if self.left and not waited and len(self._staged) < COMMIT_CHUNKS:
-            return None
-        self._commits += 1
-        records, self._staged, self._staged_since = self._staged, {}, 0.0
-        self._committing[self._commits] = records
-        return Commit(number=self._commits, records=records)
-
-    def due(self, now: float) -> float | None:
+    def due(self) -> float | None:
         """Return when something is to be done without any event."""
-        times = [self._retries[0][0]] if self._retries else []
-        if self._staged:
-            times.append(self._staged_since + COMMIT_S)
-        return min(times) if times else None
+        retry = self._retries[0][0] if self._retries else None
+        return min((at for at in (retry, self.commits.due()) if at is not None), default=None)
 
     def release(self) -> None:
         """Let go of other runs' values; it is over, and so is all that needs its own.
@@ -480,9 +392,9 @@ class Run:
     def _known(self) -> Lookup | None:
         """Return what need not be done again where values were lost."""
         cache = self.call.spec.cache
-        if cache is None or not self.remade or not self._kept:
+        if cache is None or not self.remade:
             return None
-        return Lookup.merge(cache.store, [Index(tables=self._kept)])
+        return self.commits.lookup(cache.store)
 
     def _travelling_spec(self) -> TaskSpec | bytes | None:
         if not self.remote:
@@ -498,44 +410,16 @@ class Run:
             if index in self._tries
         }
 
-    def _pack(
-        self, inputs: Inputs, batch: Batch, needs: list[Ref]
-    ) -> tuple[bytes, Batch, list[Ref], list[Span]]:
-        """Pickle a chunk's inputs; fewer elements if they are too big, none that can't travel."""
+    def _take_along(self, batch: Batch, inputs: Inputs, needs: list[Ref]) -> Packed:
+        """Pickle a chunk's inputs; what is too much goes back into the queue, what can't, fails."""
         assert self._sources is not None
-        failed: list[Span] = []
-        try:
-            packed = wire.dump_function("inputs", inputs)
-        except TypeError:
-            batch, failed = self._without_unpicklable(batch)
-            inputs, needs = self._sources.inputs(batch)
-            packed = wire.dump_function(f"An argument of {self.name}", inputs)
-        if len(packed) > chunking.INPUT_BYTES and len(batch) > 1:
-            self._pace.bytes_in = len(packed) / len(batch)
-            fitting = max(1, int(chunking.INPUT_BYTES / self._pace.bytes_in))
-            batch, rest = batch.split(fitting)
-            if rest is not None:
-                self._todo.appendleft(rest)
-            inputs, needs = self._sources.inputs(batch)
-            packed = wire.dump_function(f"An argument of {self.name}", inputs)
-        return packed, batch, needs, failed
-
-    def _without_unpicklable(self, batch: Batch) -> tuple[Batch, list[Span]]:
-        assert self._sources is not None
-        given = [source for source in self._sources.columns if isinstance(source, Given)]
-        fine: list[Batch] = []
-        failed: list[Span] = []
-        for index in batch.indices():
-            _, errors = wire.dump_list([source.items[index] for source in given])
-            if errors:
-                error = wire.not_picklable(
-                    f"An argument of {self.label(index)}", next(iter(errors.values()))
-                )
-                self._finish(index, StateName.FAILED, capture(error, travels=False))
-                failed.append((index, index + 1))
-            else:
-                fine.append(Batch(spans=((index, index + 1),)))
-        return replace(chunking.merge(fine), suspect=batch.suspect), failed
+        packed = pack_inputs(self.name, self._sources, batch, inputs, needs)
+        if packed.rest is not None:
+            self._pace.bytes_in = packed.bytes_each
+            self._todo.appendleft(packed.rest)
+        for index, error in packed.stuck:
+            self._finish(index, StateName.FAILED, capture(error, travels=False))
+        return packed
 
     def _not_done(self, flight: Flight, report: Report) -> list[Span]:
         """Decide what becomes of a chunk that the infrastructure lost."""
@@ -543,47 +427,24 @@ class Run:
         assert error is not None
         if isinstance(error, ChunkCancelled) and self._cancelled:
             return self._finish_all(batch, StateName.CANCELLED, error)
-        if self._never_ran(error, started=report.started):
-            self._todo.appendleft(batch)
-            return []
         if isinstance(error, ValuesLost):
-            lost = [flight.needs[at] for at in error.lost]
-            self.lost_needs += lost
-            told = any(run.locations.holds(ref) for run in self.upstream for ref in lost)
-            (self._stalled if told else self._todo).append(batch)
+            self._miss([flight.needs[at] for at in error.lost], batch)
             return []
-        if not isinstance(error, WorkerLost):
-            return self._finish_all(batch, StateName.CRASHED, error)
-        if len(batch) > 1:
-            self._todo.extendleft(reversed(chunking.cut(batch)))
-            return []
-        return self._charge(batch, error)
+        again = self._losses.again(batch, error, started=report.started)
+        self._todo.extendleft(reversed(again))
+        return [] if again else self._finish_all(batch, StateName.CRASHED, error)
 
-    def _never_ran(self, error: InfrastructureError, *, started: bool) -> bool:
-        """Return whether a chunk may go out again as it was; not for ever without any success."""
-        if isinstance(error, ChunkCancelled) or (isinstance(error, WorkerLost) and not started):
-            self._in_vain += 1
-            return self._in_vain <= MOST_IN_VAIN
-        return False
-
-    def _charge(self, batch: Batch, error: WorkerLost) -> list[Span]:
-        """Count a loss against an element that ran alone."""
-        index = batch.spans[0][0]
-        self._losses[index] = self._losses.get(index, 0) + 1
-        if self._losses[index] <= self.call.infrastructure_retries:
-            self._todo.appendleft(replace(batch, suspect=True))
-            return []
-        message = (
-            f"{self.label(index)} lost its worker {self._losses[index]} times, running alone; "
-            f"the last time: {error}"
-        )
-        self._end(index, StateName.CRASHED, Crashed, message)
-        return [batch.spans[0]]
+    def _miss(self, lost: list[Ref], batch: Batch) -> None:
+        """Have needed values made again; the elements wait, unless that happened already."""
+        self.lost_needs += lost
+        held = any(run.locations.holds(ref) for run in self.upstream for ref in lost)
+        (self._stalled if held else self._todo).append(batch)
 
     def _finish_all(self, batch: Batch, state: StateName, error: InfrastructureError) -> list[Span]:
         kind = Crashed if state is StateName.CRASHED else RunCancelled
+        reason = self._losses.reason(batch, error)
         for index in batch.indices():
-            self._end(index, state, kind, f"{self.label(index)}: {error}")
+            self._end(index, state, kind, f"{self.label(index)}: {reason}")
         return list(batch.spans)
 
     def _end(self, index: int, state: StateName, kind: type[RunError], message: str) -> None:
@@ -608,53 +469,6 @@ class Run:
                 self._end(match.start(), StateName.CANCELLED, RunCancelled, "cancelled")
                 news.append(match.span())
         return _joined(news)
-
-
-def story(run: Run) -> Generator[Effect, Any, None]:
-    """Tell what to do for a run until it is over."""
-    event: Event = yield Wait(until=None)
-    news = run.begin()
-    while True:
-        news += run.hear(event)
-        if news:
-            yield Publish(spans=news)
-        while news := (yield from _hand_out(run, event.slots)):
-            yield Publish(spans=news)
-        index = run.commit(event.now)
-        if index is not None:
-            yield index
-        if run.over:
-            return
-        event = yield Wait(until=run.due(event.now))
-        news = []
-
-
-def _hand_out(run: Run, slots: Slots) -> Generator[Effect, Any, list[Span]]:
-    """Submit what may go; return the elements that failed on the way."""
-    failed: list[Span] = []
-    if run.lost_needs:
-        yield Remake(refs=run.lost_needs)
-        run.lost_needs = []
-    while (batch := run.next_batch(slots)) is not None:
-        submit, ended = run.chunk(batch, slots)
-        failed += ended
-        if submit is not None:
-            run.sent(submit.work, (yield submit))
-    return failed
-
-
-def _pickled(spec: TaskSpec) -> bytes:
-    """Return what travels to workers.
-
-    Raises:
-        NotPicklable: Names the argument that can't, or the task.
-    """
-    try:
-        return wire.dump_function(f"The task {spec.info.name}, or what it uses,", spec)
-    except NotPicklable:
-        for where, value in spec.layout.static():
-            wire.dump_function(f"The argument {where} of {spec.info.name}", value)
-        raise
 
 
 def _present(codes: bytes | bytearray, start: int, stop: int) -> list[StateName]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from fanfold.values.errors import InfrastructureError
 
@@ -19,6 +20,8 @@ class Failure:
     """The pickled exception; None if it can't be pickled and read back."""
     live: BaseException | None = None
     """The exception itself, where driver and worker are one process."""
+    frames: TracebackType | None = None
+    """Of the live exception: its frames as it was raised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

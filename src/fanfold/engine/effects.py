@@ -1,0 +1,69 @@
+"""What the story of a run asks for, and what it hears."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fanfold.engine.chunking import Span
+from fanfold.engine.work import Work
+from fanfold.ports.runner import Ref
+from fanfold.values.messages import Report
+from fanfold.values.resources import Slots
+
+if TYPE_CHECKING:
+    from fanfold.engine.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submit:
+    """Hand a chunk to the session; answered by the ref of its values."""
+
+    work: Work
+    needs: list[Ref]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """Tell readers and dependents that these elements are final."""
+
+    spans: list[Span]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """Name staged segments in the run's next index; the event `committed` follows."""
+
+    number: int
+    records: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remake:
+    """Have upstream runs make values again that are gone."""
+
+    refs: list[Ref]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Nothing to do until an event, or until this time (seconds of the monotonic clock)."""
+
+    until: float | None
+
+
+Effect = Submit | Publish | Commit | Remake | Wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that a run hears; fields that don't concern it are empty."""
+
+    now: float
+    slots: Slots
+    report: Report | None = None
+    arrived: tuple["Run", list[Span]] | None = None
+    """Elements of another run that became final."""
+    committed: int | None = None
+    """Number of an index that is written, or that could not be."""
+    lost: list[Ref] | None = None
+    """Refs whose values are gone."""
+    cancel: bool = False

@@ -1,0 +1,87 @@
+"""Pickles what a chunk takes along: not too much of it, and none that can't travel."""
+
+from dataclasses import dataclass, replace
+
+from fanfold.engine import chunking, wire
+from fanfold.engine.chunking import Batch
+from fanfold.engine.sources import Given, Sources
+from fanfold.engine.spec import TaskSpec
+from fanfold.engine.work import Inputs
+from fanfold.ports.runner import Ref
+from fanfold.values.errors import NotPicklable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """The inputs of a chunk, pickled."""
+
+    inputs: bytes
+    batch: Batch
+    """The elements that travel; may be empty."""
+    needs: list[Ref]
+    rest: Batch | None = None
+    """Elements that would have made the chunk too big."""
+    stuck: tuple[tuple[int, NotPicklable], ...] = ()
+    """Elements that can't travel, and why."""
+
+    @property
+    def bytes_each(self) -> float:
+        """Size of the inputs per element."""
+        return len(self.inputs) / max(len(self.batch), 1)
+
+
+def pack_spec(spec: TaskSpec) -> bytes:
+    """Return what all chunks of a run have in common.
+
+    Raises:
+        NotPicklable: Names the argument that can't travel, or the task.
+    """
+    try:
+        return wire.dump_function(f"The task {spec.info.name}, or what it uses,", spec)
+    except NotPicklable:
+        for where, value in spec.layout.static():
+            wire.dump_function(f"The argument {where} of {spec.info.name}", value)
+        raise
+
+
+def pack_inputs(
+    name: str, sources: Sources, batch: Batch, inputs: Inputs, needs: list[Ref]
+) -> Packed:
+    """Return the inputs of as many elements of a batch as may travel in one chunk.
+
+    Args:
+        name: The task's, for errors.
+        sources: Where the inputs come from, if others have to be made.
+        batch: The elements.
+        inputs: Of all of them.
+        needs: The refs that `inputs` refers to.
+    """
+    stuck: list[tuple[int, NotPicklable]] = []
+    try:
+        packed = wire.dump_function(f"Arguments of {name}", inputs)
+    except NotPicklable:
+        batch, stuck = _without_stuck(name, sources, batch)
+        inputs, needs = sources.inputs(batch)
+        packed = wire.dump_function(f"Arguments of {name}", inputs)
+    rest = None
+    if len(packed) > chunking.INPUT_BYTES and len(batch) > 1:
+        batch, rest = batch.split(max(1, chunking.INPUT_BYTES * len(batch) // len(packed)))
+        inputs, needs = sources.inputs(batch)
+        packed = wire.dump_function(f"Arguments of {name}", inputs)
+    return Packed(inputs=packed, batch=batch, needs=needs, rest=rest, stuck=tuple(stuck))
+
+
+def _without_stuck(
+    name: str, sources: Sources, batch: Batch
+) -> tuple[Batch, list[tuple[int, NotPicklable]]]:
+    """Look for the elements whose inputs can't be pickled, one by one."""
+    given = [source for source in sources.columns if isinstance(source, Given)]
+    fine: list[Batch] = []
+    stuck: list[tuple[int, NotPicklable]] = []
+    for index in batch.indices():
+        _, errors = wire.dump_list([source.items[index] for source in given])
+        for error in list(errors.values())[:1]:
+            stuck.append((index, wire.not_picklable(f"An argument of {name}[{index}]", error)))
+        if not errors:
+            fine.append(Batch(spans=((index, index + 1),)))
+    return replace(chunking.merge(fine), suspect=batch.suspect), stuck

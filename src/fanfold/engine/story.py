@@ -1,0 +1,42 @@
+"""The driver's story of one map run: hand out, take in, hand out again. Decides; does no I/O."""
+
+from collections.abc import Generator
+from typing import Any
+
+from fanfold.engine.chunking import Span
+from fanfold.engine.effects import Effect, Event, Publish, Remake, Wait
+from fanfold.engine.run import Run
+from fanfold.values.resources import Slots
+
+
+def story(run: Run) -> Generator[Effect, Any, None]:
+    """Tell what to do for a run until it is over."""
+    event: Event = yield Wait(until=None)
+    news = run.begin()
+    while True:
+        news += run.hear(event)
+        if news:
+            yield Publish(spans=news)
+        while news := (yield from _hand_out(run, event.slots)):
+            yield Publish(spans=news)
+        index = run.commits.next(event.now, last=not run.left)
+        if index is not None:
+            yield index
+        if run.over:
+            return
+        event = yield Wait(until=run.due())
+        news = []
+
+
+def _hand_out(run: Run, slots: Slots) -> Generator[Effect, Any, list[Span]]:
+    """Submit what may go; return the elements that failed on the way."""
+    failed: list[Span] = []
+    if run.lost_needs:
+        yield Remake(refs=run.lost_needs)
+        run.lost_needs = []
+    while (batch := run.next_batch(slots)) is not None:
+        submit, ended = run.chunk(batch, slots)
+        failed += ended
+        if submit is not None:
+            run.sent(submit.work, (yield submit))
+    return failed
