@@ -125,7 +125,7 @@ class Dispatcher:
                 answer = self._performers[type(effect)](run, desk, effect)
         except StopIteration:
             self._finish(run, desk)
-        if "lost" in what:
+        if "lost" in what or "committed" in what:
             self._notify(run)
         for warning in run.warnings:
             logger.warning("%s", warning)
