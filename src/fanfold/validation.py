@@ -3,12 +3,13 @@
 import inspect
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import Any
-
-import pydantic
+from typing import TYPE_CHECKING, Any
 
 from fanfold.engine.spec import taken_apart
 from fanfold.values.errors import ParameterTypeError
+
+if TYPE_CHECKING:
+    import pydantic
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -21,11 +22,14 @@ def validator(name: str, fn: Callable[..., Any]) -> Callable[..., Arguments]:
         fn: Whose signature and annotations count. Types that pydantic doesn't know are checked
             with isinstance.
     """
+    signature = inspect.signature(fn)
+    if not signature.parameters:
+        return lambda: ((), {})
+    import pydantic  # 30 ms, which flows without parameters don't need
 
     def arguments(*args: Any, **kwargs: Any) -> Arguments:
         return args, kwargs
 
-    signature = inspect.signature(fn)
     shaped = update_wrapper(arguments, taken_apart(fn)[0])
     del shaped.__wrapped__  # pydantic would look there, and find `self`
     shaped.__signature__ = signature  # type: ignore[attr-defined]
@@ -41,7 +45,7 @@ def validator(name: str, fn: Callable[..., Any]) -> Callable[..., Arguments]:
     return validated
 
 
-def _told(name: str, names: list[str], error: pydantic.ValidationError) -> str:
+def _told(name: str, names: list[str], error: "pydantic.ValidationError") -> str:
     problems = [
         f"  {_place(names, problem['loc'])}: {problem['msg']} (got {problem['input']!r:.60})"
         for problem in error.errors(include_url=False)

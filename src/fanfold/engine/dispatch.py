@@ -170,6 +170,7 @@ class Dispatcher:
 
     def _notify(self, run: Run) -> None:
         with run.changed:
+            run.published += 1
             run.changed.notify_all()
 
     def _commit(self, run: Run, desk: _Desk, effect: Commit) -> None:
@@ -192,7 +193,7 @@ class Dispatcher:
         self._active.discard(run)
         with run.changed:
             run.finished = True
-            run.changed.notify_all()
+        self._notify(run)
         self._release(run)
 
     def _release(self, run: Run) -> None:

@@ -96,6 +96,8 @@ class Run:
         self.depth = 1 + max((run.depth for run in call.sources.upstream()), default=0)
         self.dependents: list[Run] = []
         self.chunks_made = 0
+        self.published = 0
+        """How often readers were woken."""
         self._sources: Sources | None = call.sources
         self._ready = Readiness(call.sources, self.count)
         self._todo: deque[Batch] = deque()

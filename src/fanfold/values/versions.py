@@ -2,7 +2,6 @@
 
 import sys
 from functools import cache
-from importlib import metadata
 
 from fanfold.values.errors import VersionMismatch
 
@@ -10,6 +9,8 @@ from fanfold.values.errors import VersionMismatch
 @cache
 def fingerprint() -> tuple[str, str]:
     """Return this process's Python minor version and Fanfold version, such as ("3.11", "0.1.0")."""
+    from importlib import metadata  # 15 ms, which only clusters need
+
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
     return minor, metadata.version("fanfold")
 
