@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fanfold.engine.dataflow import ATOMS, substitute
+from fanfold.engine.dataflow import plain, substitute
 from fanfold.engine.futures import Future, MapFuture, TaskFuture
 from fanfold.engine.sources import From, Given, Sources
 from fanfold.engine.spec import Hole, Layout, Mapped
@@ -89,7 +89,7 @@ class _Binder:
         return source
 
     def _given(self, items: Sequence[Any]) -> Given | From:
-        if isinstance(items, range) or ATOMS.issuperset(map(type, items)):
+        if isinstance(items, range) or plain(items):
             return Given(items=items)
         whole = _consecutive(items)
         if whole is not None:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce as fold
+from itertools import repeat
 from typing import Any, Generic, TypeVar, overload
 
 from fanfold.engine import wire
@@ -298,10 +299,12 @@ def _joined(indices: range, pairs: Iterable[tuple[Stretch, list[Any]]]) -> list[
     values: list[Any] = []
     at = indices.start
     for stretch, found in pairs:
-        values += [None] * (stretch.first - at)
-        values += found[stretch.slot : stretch.slot + stretch.count]
+        values.extend(repeat(None, stretch.first - at))
+        whole = stretch.slot == 0 and stretch.count == len(found)
+        values += found if whole else found[stretch.slot : stretch.slot + stretch.count]
         at = stretch.first + stretch.count
-    return values + [None] * (len(indices) - len(values))
+    values.extend(repeat(None, len(indices) - len(values)))
+    return values
 
 
 def _following(run: Run, stretches: list[Stretch]) -> list[Ref]:
