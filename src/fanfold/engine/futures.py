@@ -271,7 +271,8 @@ def _early(run: Run, indices: range, deadline: float | None) -> dict[Ref, list[A
         except (_Gone, TimeoutError):
             return found
         with run.changed:
-            run.changed.wait_for(lambda old=seen: run.published != old, _left(deadline))
+            news = lambda old=seen: run.published != old or run.settled(indices)  # noqa: E731
+            run.changed.wait_for(news, _left(deadline))
     return found
 
 

@@ -145,7 +145,9 @@ class _Shift:
         self.warnings: list[str] = []
         self.segment = Segment()
         self.staged: dict[str, bytes] = {}
-        self.own = [table for table in (work.known, self._own_segments()) if table is not None]
+        self.repeated = self._own_segments()
+        self.done_before = len(Index(tables=self.staged))
+        """Elements that an earlier try of this chunk got done; this one stops behind them."""
         self.performers: dict[type, Callable[[Any], Any]] = {
             Call: self._called,
             Find: self._found,
@@ -235,6 +237,8 @@ class _Shift:
     def _spent(self) -> bool:
         if not self.states:
             return False
+        if self.repeated is not None and not self.done_before:
+            return True
         if self.site.stopping():
             return True
         budget = self.work.budget_s
@@ -295,11 +299,12 @@ class _Shift:
         if key is None:
             return None, None
         now = time.time()
-        for table in self.own:
-            stored = table.find(key, now)
-            if stored is not None:
-                return key, Known(stored)
-        return key, cache.lookup.find(key, now)
+        mine = self.repeated.find(key, now) if self.repeated is not None else None
+        if mine is not None:
+            self.done_before -= 1
+        elif self.work.known is not None:
+            mine = self.work.known.find(key, now)
+        return key, Known(mine) if mine is not None else cache.lookup.find(key, now)
 
     def _kept(self, effect: Keep) -> None:
         cache = self.spec.cache
@@ -326,7 +331,10 @@ class _Shift:
         self.staged[name] = self.segment.packed
 
     def _own_segments(self) -> Lookup | None:
-        """Return what an earlier try of this very chunk staged; it counts, and isn't done again."""
+        """Return what an earlier try of this very chunk staged; it counts, and isn't done again.
+
+        The elements behind it were handed to other chunks when that try's report was home.
+        """
         cache = self.spec.cache
         if cache is None or not self.work.rerun:
             return None
