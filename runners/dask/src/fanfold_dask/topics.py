@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from distributed import Scheduler
@@ -23,7 +24,7 @@ def join(client: NativeClient, topic: str, handler: Handler) -> Handler | None:
     """Hear a topic and return the handler that heard it before; a client has one per topic."""
     before: Handler | None = client._event_handlers.get(topic)
     client.subscribe_topic(topic, handler)
-    return None if before is _ignore else before
+    return None if isinstance(before, _Ignore) else before
 
 
 def leave(client: NativeClient, topic: str, before: Handler | None = None) -> None:
@@ -37,8 +38,9 @@ def leave(client: NativeClient, topic: str, before: Handler | None = None) -> No
         # A client that goes while it is subscribed makes the scheduler log an error.
         client.unsubscribe_topic(topic)
         # Dask keeps the handler for ever, and logs an error for an event without one.
-        handlers[topic] = _ignore
-        client.loop.add_callback(client.loop.call_later, _IN_FLIGHT_S, _clear, handlers, topic)
+        ignore = handlers[topic] = _Ignore()
+        clear = partial(_clear, handlers, topic, ignore)
+        client.loop.add_callback(client.loop.call_later, _IN_FLIGHT_S, clear)
 
 
 async def forget(topic: str, client: str, dask_scheduler: Scheduler) -> None:
@@ -52,11 +54,14 @@ async def forget(topic: str, client: str, dask_scheduler: Scheduler) -> None:
     known.pop(topic, None)
 
 
-def _clear(handlers: dict[str, Handler], topic: str) -> None:
-    # Unless the topic was joined again meanwhile.
-    if handlers.get(topic) is _ignore:
+class _Ignore:
+    """Hears what arrives after one leaving; a later one has its own, and its own time."""
+
+    def __call__(self, event: tuple[float, Any]) -> None:
+        return None
+
+
+def _clear(handlers: dict[str, Handler], topic: str, ignore: _Ignore) -> None:
+    # Unless the topic was joined, or joined and left, again meanwhile.
+    if handlers.get(topic) is ignore:
         del handlers[topic]
-
-
-def _ignore(_event: tuple[float, Any]) -> None:
-    return None
