@@ -17,7 +17,15 @@ from fanfold.engine.chunking import Batch
 from fanfold.engine.context import RunInfo
 from fanfold.engine.segments import Index, Lookup
 from fanfold.engine.spec import CacheSpec, Layout, Mapped, TaskSpec
-from fanfold.engine.work import ASYNC_WIDTH, Inputs, Literal, Piece, Taken, Work
+from fanfold.engine.work import (
+    ASYNC_WIDTH,
+    Inputs,
+    Literal,
+    Piece,
+    Taken,
+    Work,
+    load_stored,
+)
 from fanfold.values.errors import KeyNotStable, NotPicklable, ValuesLost
 from fanfold.values.messages import Report
 from fanfold.values.states import StateName
@@ -293,3 +301,32 @@ def test_what_is_kept_is_found_by_the_next_chunk_and_not_called_again(tmp_path: 
     assert labels(second) == ["Cached", "Completed"]
     assert calls == [1, 2, 3]
     assert len(first.staged) == len(second.staged) == 1
+
+
+def test_a_chunk_that_is_run_again_stops_where_its_first_try_did(tmp_path: Path) -> None:
+    # Given a try that stopped after two of four elements, and staged them
+    store = FsspecStore(str(tmp_path))
+    calls: list[int] = []
+    site = Site()
+
+    def square(n: int) -> int:
+        calls.append(n)
+        site.stops = len(calls) == 2
+        return n * n
+
+    cache = CacheSpec(
+        key=lambda spec, arguments: arguments["n"].to_bytes(16, "big"),
+        store=store,
+        folder="t",
+        lookup=Lookup.merge(store, []),
+    )
+    first, _ = worked(spec_of(square, cache=cache), range(4), site, rerun=True)
+
+    # When the cluster runs it again, with nothing to stop it
+    second, values = worked(spec_of(square, cache=cache), range(4), rerun=True)
+
+    # Then it takes what is there, and leaves the rest to those who have it by now
+    assert (first.reached, second.reached, calls) == (2, 2, [0, 1])
+    assert labels(second) == ["Completed"] * 2
+    assert load_stored(values) == [0, 1]
+    assert second.staged == first.staged
