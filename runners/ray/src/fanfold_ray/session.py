@@ -310,6 +310,10 @@ class RaySession:
             [place for place, need in enumerate(flight.needs) if need.missing],
             cancelled=flight.cancelled,
         )
+        held = flight.values()
+        if held is not None and held.reference is not None:
+            # Asked for once, or Ray logs the failure as an error that nobody handled.
+            _is_lost(held.reference)
         # What lost its inputs never ran. Of all else we can't be sure.
         started = not isinstance(error, ValuesLost)
         self._report(ticket, Report(chunk=flight.chunk_id, error=error, started=started))
