@@ -41,11 +41,25 @@ def join(address: str | None, init_kwargs: Mapping[str, Any]) -> Callable[[], No
         if not ray.is_initialized():
             _connect(address or os.environ.get("RAY_ADDRESS") or "local", init_kwargs)
             _current = _Started()
-        elif _current is None:
+        else:
+            _refuse_another(address)
+        if _current is None:
             return _stay
         joined = _current
         joined.sessions += 1
     return lambda: _leave(joined)
+
+
+def _refuse_another(address: str | None) -> None:
+    """Refuse an address that isn't the one this process is connected to."""
+    if address in (None, "auto", "local") or str(address).startswith("ray://"):
+        return
+    here = ray.get_runtime_context().gcs_address
+    if address != here:
+        raise InfrastructureError(
+            f"Ray at {address!r} can't be used: this process is connected to the Ray at {here!r}. "
+            "Leave the address out to use that one, or call ray.shutdown() first."
+        )
 
 
 def _stay() -> None:
