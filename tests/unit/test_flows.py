@@ -16,6 +16,7 @@ from fanfold.engine.context import current
 from fanfold.values.errors import (
     ParameterTypeError,
     ReservedArgumentError,
+    SessionClosed,
     UnknownRunner,
     UsageError,
 )
@@ -390,3 +391,17 @@ def test_options_can_be_changed_for_one_use() -> None:
     assert (again.name, fails.retries) == ("known", 0)
     with pytest.raises(TypeError):
         fails.with_options(retires=1)
+
+
+def test_nothing_more_runs_in_a_flow_that_is_over() -> None:
+    kept: list[Any] = []
+
+    @flow
+    def keeping() -> None:
+        kept.append(doubled.map([1, 2, 3]))
+
+    keeping()
+
+    with pytest.raises(SessionClosed, match="keeping is over"):
+        kept[0].reduce(max)
+    assert kept[0].result() == [2, 4, 6]

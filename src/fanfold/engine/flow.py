@@ -14,6 +14,7 @@ from fanfold.engine.failures import users_frames
 from fanfold.engine.run import Call, Run
 from fanfold.engine.telling import retell, show, tell
 from fanfold.ports.runner import Session, TaskRunner
+from fanfold.values.errors import SessionClosed
 from fanfold.values.ids import new_id
 from fanfold.values.states import StateName
 
@@ -48,6 +49,7 @@ class FlowRun:
         self.info = info
         self.runner = runner
         self._session: Session | None = None
+        self._over = False
         self._lock = threading.Lock()
         self._runs: WeakSet[Run] = WeakSet()
         show()
@@ -58,8 +60,17 @@ class FlowRun:
         return RunContext(info=self.info, tell=lambda line: tell(self.info, line), owner=self)
 
     def session(self) -> Session:
-        """Return the connection to where tasks run, opened at first use."""
+        """Return the connection to where tasks run, opened at first use.
+
+        Raises:
+            SessionClosed: The flow run is over.
+        """
         with self._lock:
+            if self._over:
+                raise SessionClosed(
+                    f"The run of the flow {self.info.name} is over, so nothing more can run in it. "
+                    "Do this inside the flow, or take the values out of it."
+                )
             if self._session is None:
                 self._session = self.runner.open(retell)
             return self._session
@@ -92,6 +103,7 @@ class FlowRun:
         """Close the session, if one was opened. Values that nobody has read go with it."""
         with self._lock:
             session, self._session = self._session, None
+            self._over = True
         if session is not None:
             session.close()
 
