@@ -14,7 +14,14 @@ from fanfold.engine.flow import CallFlow, FlowOutcome, FlowRun, Sleep, flow_stor
 from fanfold.engine.prints import logged
 from fanfold.engine.telling import tell
 from fanfold.ports.runner import TaskRunner
-from fanfold.tasks import Delays, bound_method, checked_retries, delays_in_seconds, refuse_reserved
+from fanfold.tasks import (
+    Delays,
+    bound_method,
+    checked_retries,
+    delays_in_seconds,
+    made_of,
+    refuse_reserved,
+)
 from fanfold.validation import validator
 from fanfold.values.errors import UsageError
 from fanfold.values.ids import new_id
@@ -218,6 +225,4 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
 
 
 def _make(options: dict[str, Any], fn: Any) -> Any:
-    if isinstance(fn, (staticmethod, classmethod)):
-        return type(fn)(Flow(fn.__func__, **options))  # type: ignore[arg-type]
-    return Flow(fn, **options)
+    return made_of(fn, lambda function: Flow(function, **options))

@@ -253,9 +253,30 @@ def task(fn: Any = None, /, **options: Any) -> Any:
 
 
 def _make(options: dict[str, Any], fn: Any) -> Any:
-    if isinstance(fn, (staticmethod, classmethod)):
-        return type(fn)(Task(fn.__func__, **options))  # type: ignore[arg-type]
-    return Task(fn, **options)
+    return made_of(fn, lambda function: Task(function, **options))
+
+
+class ClassBound:
+    """A class attribute that binds what it holds to the class, as a classmethod is bound.
+
+    A classmethod itself doesn't bind other descriptors any more, from Python 3.13 on.
+    """
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __get__(self, instance: object, owner_type: type | None = None) -> Any:
+        """Bind to the class that it was looked up on."""
+        return self.held.__get__(owner_type or type(instance))
+
+
+def made_of(fn: Any, make: Callable[[Any], Any]) -> Any:
+    """Make a task or flow of a function, a static method or a class method."""
+    if isinstance(fn, staticmethod):
+        return staticmethod(make(cast(Any, fn).__func__))
+    if isinstance(fn, classmethod):
+        return ClassBound(make(cast(Any, fn).__func__))
+    return make(fn)
 
 
 def bound_method(fn: Callable[..., R], instance: object) -> Callable[..., R]:

@@ -170,7 +170,6 @@ class Dispatcher:
 
     def _notify(self, run: Run) -> None:
         with run.changed:
-            run.published += 1
             run.changed.notify_all()
 
     def _commit(self, run: Run, desk: _Desk, effect: Commit) -> None:

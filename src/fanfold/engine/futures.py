@@ -27,8 +27,6 @@ AT_A_TIME = 32
 """Chunks whose values are fetched together."""
 FOLDED_AT_ONCE = 64
 """Values, or groups of values, that one call of a reduce takes."""
-EARLY = 100_000
-"""Values of so many elements take longer to unpickle than to fetch: it begins while others run."""
 KEPT = 2
 """Chunks that are kept unpickled for readers that go one by one."""
 
@@ -214,8 +212,7 @@ def read(run: Run, indices: range, timeout: float | None, raise_on_failure: bool
     """Return the values of elements; see `MapFuture.result`."""
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
-        early = _early(run, indices, deadline)
-        left = _left(deadline)
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not wait(run, indices, left):
             waiting = sum(1 for i in indices if not StateName(run.states[i]).final)
             raise TimeoutError(
@@ -223,7 +220,7 @@ def read(run: Run, indices: range, timeout: float | None, raise_on_failure: bool
                 "they go on, and can be waited for again."
             )
         try:
-            values = _values(run, indices, left, early)
+            values = _values(run, indices, left)
         except _Gone as gone:
             dispatcher().lost(run, gone.refs)
             with run.changed:
@@ -252,33 +249,7 @@ def _failed(run: Run, indices: range) -> list[tuple[int, int]]:
     return [(indices.index(index), index) for index in sorted(run.details) if index in indices]
 
 
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
-
-
-def _early(run: Run, indices: range, deadline: float | None) -> dict[Ref, list[Any]]:
-    """Bring home what is there of many values while the rest is at work."""
-    found: dict[Ref, list[Any]] = {}
-    if not run.remote or len(indices) < EARLY:
-        return found
-    while not run.finished and not run.settled(indices) and _left(deadline) != 0.0:
-        with run.changed:
-            seen = run.published
-            there = [s.ref for span in spans_of(indices) for s in run.locations.find(*span)]
-        missing = [ref for ref in dict.fromkeys(there) if ref not in found]
-        try:
-            found.update(_fetch(run, missing, _left(deadline)) if missing else {})
-        except (_Gone, TimeoutError):
-            return found
-        with run.changed:
-            news = lambda old=seen: run.published != old or run.settled(indices)  # noqa: E731
-            run.changed.wait_for(news, _left(deadline))
-    return found
-
-
-def _values(
-    run: Run, indices: range, timeout: float | None, early: dict[Ref, list[Any]]
-) -> list[Any]:
+def _values(run: Run, indices: range, timeout: float | None) -> list[Any]:
     """Bring values home, some chunks at a time.
 
     Raises:
@@ -287,7 +258,7 @@ def _values(
     with run.changed:
         stretches = [s for span in spans_of(indices) for s in run.locations.find(*span)]
         ahead = _following(run, stretches) if len(indices) == 1 else []
-    lists = _lists(run, [stretch.ref for stretch in stretches], ahead, timeout, early)
+    lists = _lists(run, [stretch.ref for stretch in stretches], ahead, timeout)
     values = _joined(indices, zip(stretches, lists, strict=True))
     return load_stored(values) if run.call.spec.cache is not None else values
 
@@ -321,10 +292,9 @@ def _lists(
     refs: list[Ref],
     ahead: list[Ref],
     timeout: float | None,
-    early: dict[Ref, list[Any]],
 ) -> Iterator[list[Any]]:
     """Yield the unpickled results behind refs, in order."""
-    found = {**run.read, **early}
+    found = dict(run.read)
     for start in range(0, len(refs), AT_A_TIME):
         batch = refs[start : start + AT_A_TIME]
         missing = [ref for ref in dict.fromkeys(batch) if ref not in found]

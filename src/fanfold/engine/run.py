@@ -96,8 +96,6 @@ class Run:
         self.depth = 1 + max((run.depth for run in call.sources.upstream()), default=0)
         self.dependents: list[Run] = []
         self.chunks_made = 0
-        self.published = 0
-        """How often readers were woken."""
         self._sources: Sources | None = call.sources
         self._ready = Readiness(call.sources, self.count)
         self._todo: deque[Batch] = deque()
@@ -116,9 +114,9 @@ class Run:
         self.lost_needs: list[Ref] = []
 
     @property
-    def upstream(self) -> set["Run"]:
+    def upstream(self) -> list["Run"]:
         """The runs whose values this one still needs; none once it is over."""
-        return self._sources.upstream() if self._sources else set()
+        return self._sources.upstream() if self._sources else []
 
     @property
     def shares(self) -> bool:

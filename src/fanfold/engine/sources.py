@@ -42,9 +42,10 @@ class Sources:
     of: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """Holes in the items of columns, by element."""
 
-    def upstream(self) -> set["Run"]:
-        """Return the runs that something here comes from."""
-        return {s.run for s in (*self.columns, *self.fills.values()) if isinstance(s, From)}
+    def upstream(self) -> list["Run"]:
+        """Return the runs that something here comes from, each once, in a stable order."""
+        sources = (*self.columns, *self.fills.values())
+        return list(dict.fromkeys(source.run for source in sources if isinstance(source, From)))
 
     def inputs(self, batch: Batch) -> tuple[Inputs, list[Ref]]:
         """Return what a chunk of these elements is called with, and the refs it needs.

@@ -146,4 +146,4 @@ def test_a_submit_is_a_call_of_one_element_without_columns(play: Rehearsal, run:
     assert bound.count == 1
     assert bound.layout.args == ([1, 2], Hole(0))
     assert bound.sources.columns == ()
-    assert bound.sources.upstream() == {run}
+    assert bound.sources.upstream() == [run]

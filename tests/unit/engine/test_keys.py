@@ -140,7 +140,7 @@ def arrays() -> list[Any]:
     return [
         *(np.int64(1), np.int32(1), np.uint64(1), np.float64(1), np.float32(1), np.float16(1)),
         *(np.bool_(True), np.str_("a"), np.bytes_(b"a"), np.complex128(1), np.float64("nan")),
-        *(np.datetime64("2024-01-01"), np.datetime64("2024-01-01", "s"), np.datetime64("NaT")),
+        *(np.datetime64("2024-01-01"), np.datetime64("2024-01-01", "s"), np.datetime64("NaT", "s")),
         *(np.timedelta64(1, "s"), np.array(1), np.array([1]), np.array([[1]]), np.array([1.0])),
         *(np.array([1], "i1"), np.array([1], "u1"), np.array([True]), np.array([1, 2])),
         *(
