@@ -71,7 +71,7 @@ class Task(Generic[P, R]):
         self.delays_s = delays_in_seconds(retry_delay_seconds)
         self.log_prints = log_prints
         self.cache_key_fn = cache_key_fn
-        self.cache_policy = cache_policy
+        self.cache_policy = _known_policy(self.name, cache_policy)
         self.cache_expiration = cache_expiration
         self.is_async = inspect.iscoroutinefunction(fn)
         self._signature = inspect.signature(fn)
@@ -199,7 +199,7 @@ class Task(Generic[P, R]):
         )
 
     def _cache(self) -> CacheSpec | None:
-        if self.cache_key_fn is None and self.cache_policy is not INPUTS:
+        if self.cache_key_fn is None and self.cache_policy is None:
             return None
         store = registry.result_store(str(settings.home() / "results"))
         expiration = self.cache_expiration
@@ -313,6 +313,20 @@ def checked_retries(name: str, retries: int) -> int:
     if type(retries) is not int or retries < 0:
         raise UsageError(f"{name} can be retried 0 or more times, not {retries!r}.")
     return retries
+
+
+def _known_policy(name: str, policy: Any) -> CachePolicy | None:
+    """Return a cache policy if it is one that tasks can follow.
+
+    Raises:
+        UsageError: It isn't; a task would run uncached without a word.
+    """
+    if policy is not None and policy != INPUTS:
+        raise UsageError(
+            f"The task {name} can't follow cache_policy={policy!r}. Give INPUTS, from fanfold, or "
+            "make keys of your own by cache_key_fn."
+        )
+    return policy
 
 
 def refuse_reserved(kind: str, name: str, signature: inspect.Signature) -> None:

@@ -9,10 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 
 from fanfold import INPUTS, flow, task, task_input_hash
+from fanfold.values.errors import UsageError
 
 POLICIES: list[dict[str, Any]] = [{"cache_policy": INPUTS}, {"cache_key_fn": task_input_hash}]
 by_any_policy = pytest.mark.parametrize("options", POLICIES, ids=["INPUTS", "task_input_hash"])
@@ -334,3 +336,14 @@ def test_a_store_that_breaks_meanwhile_costs_nobody_a_value(
 
     (warning,) = warnings_of(caplog)
     assert "Results of breaks_the_store aren't kept" in warning
+
+
+def test_a_policy_that_tasks_cannot_follow_is_refused() -> None:
+    with pytest.raises(UsageError, match="cache_policy='INPUTS'"):
+        task(cache_policy="INPUTS")(lambda value: value)  # type: ignore[arg-type]
+
+
+def test_a_task_that_was_pickled_still_follows_its_policy() -> None:
+    work = cloudpickle.loads(cloudpickle.dumps(task(cache_policy=INPUTS)(lambda value: value)))
+
+    assert states(work, 1, 1) == ["Completed", "Cached"]

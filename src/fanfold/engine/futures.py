@@ -122,13 +122,9 @@ class MapFuture(Future, Generic[R]):
     @property
     def states(self) -> Counter[str]:
         """How many of the calls are in which state, by name."""
-        codes = Counter(self.run.states[i] for i in self.indices) if self._partial else None
-        counts = codes if codes is not None else _count(self.run.states)
-        return Counter({StateName(code).label: number for code, number in counts.items()})
-
-    @property
-    def _partial(self) -> bool:
-        return len(self.indices) != self.run.count
+        codes = self.run.codes(self.indices)
+        counts = {state.label: codes.count(state) for state in StateName}
+        return Counter({label: count for label, count in counts.items() if count})
 
     def done(self) -> bool:
         """Return whether all calls are over."""
@@ -325,7 +321,3 @@ class _Gone(Exception):
     def __init__(self, refs: list[Ref]) -> None:
         super().__init__(refs)
         self.refs = refs
-
-
-def _count(states: bytearray) -> Counter[int]:
-    return Counter({code: number for code in StateName if (number := states.count(code))})

@@ -132,12 +132,17 @@ class Run:
         """Return whether these elements are final, and committed where they are kept."""
         if not indices:
             return True
-        if indices.step < 0:
-            indices = indices[::-1]
-        low, high = indices[0], indices[-1] + 1
-        if self.left and not _FINAL_STRETCH.fullmatch(self.states[low : high : indices.step]):
+        if self.left and not _FINAL_STRETCH.fullmatch(self.codes(indices)):
             return False
-        return not self.commits.touches(low, high)
+        low, high = sorted((indices[0], indices[-1]))
+        return not self.commits.touches(low, high + 1)
+
+    def codes(self, indices: range) -> bytearray:
+        """Return the state codes of elements, in the order of the columns."""
+        if not indices:
+            return bytearray()
+        upwards = indices if indices.step > 0 else indices[::-1]
+        return self.states[upwards[0] : upwards[-1] + 1 : upwards.step]
 
     def refs_in_flight(self) -> list[Ref]:
         """Return the handles of all chunks that were handed out."""
