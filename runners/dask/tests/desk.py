@@ -88,7 +88,8 @@ def task_names(dask_scheduler: Any) -> list[str]:
 
 
 def topic_names(dask_scheduler: Any) -> list[str]:
-    return sorted(dask_scheduler._broker._topics)
+    """Return the topics of sessions; Dask makes others for its own events whenever they come."""
+    return sorted(t for t in dask_scheduler._broker._topics if t.startswith("fanfold-"))
 
 
 def group_names(dask_scheduler: Any) -> list[str]:
