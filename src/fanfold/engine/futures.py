@@ -11,11 +11,11 @@ from typing import Any, Generic, TypeVar, overload
 from fanfold.engine import wire
 from fanfold.engine.dispatch import dispatcher
 from fanfold.engine.failures import restore
+from fanfold.engine.inputs import load_stored
 from fanfold.engine.locations import Stretch
 from fanfold.engine.run import Call, Run
 from fanfold.engine.sources import From, Given, Sources, spans_of
 from fanfold.engine.spec import Hole, Layout, Mapped, TaskSpec
-from fanfold.engine.work import load_stored
 from fanfold.ports.runner import Ref
 from fanfold.values.errors import ValuesLost
 from fanfold.values.ids import new_id

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 from fanfold.engine import chunking, wire
 from fanfold.engine.chunking import Batch
+from fanfold.engine.inputs import Inputs
 from fanfold.engine.sources import Given, Sources
 from fanfold.engine.spec import TaskSpec
-from fanfold.engine.work import Inputs
 from fanfold.ports.runner import Ref
 from fanfold.values.errors import NotPicklable
 

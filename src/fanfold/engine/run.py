@@ -17,6 +17,7 @@ from fanfold.engine.chunking import Batch, Limits, Pace, Span
 from fanfold.engine.commits import Commits
 from fanfold.engine.effects import Event, Submit
 from fanfold.engine.failures import capture
+from fanfold.engine.inputs import Inputs
 from fanfold.engine.locations import Locations
 from fanfold.engine.losses import Losses
 from fanfold.engine.packing import Packed, pack_inputs, pack_spec
@@ -24,7 +25,7 @@ from fanfold.engine.readiness import Readiness
 from fanfold.engine.segments import Lookup
 from fanfold.engine.sources import Sources
 from fanfold.engine.spec import TaskSpec
-from fanfold.engine.work import Inputs, Work
+from fanfold.engine.work import Work
 from fanfold.ports.runner import Ref, Session
 from fanfold.values.errors import (
     ChunkCancelled,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fanfold.engine.chunking import Batch, Span
-from fanfold.engine.work import Column, Inputs, Literal, Piece, Taken
+from fanfold.engine.inputs import Column, Inputs, Literal, Piece, Taken
 from fanfold.ports.runner import Ref
 
 if TYPE_CHECKING:

@@ -15,14 +15,14 @@ from fanfold.engine import segments, wire
 from fanfold.engine.attempt import Call, Effect, Find, Keep, Known, Outcome, attempt
 from fanfold.engine.chunking import Batch
 from fanfold.engine.context import RunContext, running
-from fanfold.engine.dataflow import substitute
 from fanfold.engine.drive import drive, drive_async
 from fanfold.engine.failures import capture
+from fanfold.engine.inputs import Inputs, Needs
 from fanfold.engine.prints import logged
 from fanfold.engine.segments import Index, Lookup, Segment, Stored
-from fanfold.engine.spec import Hole, TaskSpec
+from fanfold.engine.spec import TaskSpec
 from fanfold.ports.runner import Site, Values
-from fanfold.values.errors import KeyNotStable, ValuesLost
+from fanfold.values.errors import KeyNotStable
 from fanfold.values.ids import new_id
 from fanfold.values.messages import Detail, Report
 from fanfold.values.states import StateName
@@ -39,44 +39,6 @@ _OTHER: dict[int, re.Pattern[bytes]] = {
     code: re.compile(b"[^" + re.escape(bytes([code])) + b"]") for code in StateName
 }
 _specs: dict[str, TaskSpec] = {}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """Neighbouring values among those of one need."""
-
-    need: int
-    slot: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """Values that other chunks made, in the order of this chunk's elements."""
-
-    pieces: tuple[Piece, ...]
-    whole: bool = True
-    """As a hole: fill it with the list of the values, not with the only one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Literal:
-    """Values that came with the chunk."""
-
-    items: Sequence[Any]
-    holes: bool = False
-
-
-Column = Taken | Literal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
-    """What a chunk's elements are called with."""
-
-    columns: tuple[Column, ...]
-    fills: Mapping[int, Taken] = field(default_factory=dict)
-    """By hole number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,9 +95,9 @@ class _Shift:
         self.began = time.perf_counter()
         spec = _spec(work, shared)
         inputs = _inputs(work)
-        values = _Needs(needs, work.remote)
+        values = Needs(needs, work.remote)
         fills = {number: values.fill(taken) for number, taken in inputs.fills.items()}
-        self.columns = [_column(column, values, fills) for column in inputs.columns]
+        self.columns = [values.column(column, fills) for column in inputs.columns]
         self.spec = replace(spec, layout=spec.layout.filled(fills)) if fills else spec
         self.count = len(work.batch)
         self.call, self.rows = self.spec.layout.call(self.spec.fn, self.columns, self.count)
@@ -359,49 +321,6 @@ class _Shift:
         self.site.say(pickle.dumps((self.spec.info, line), protocol=5))
 
 
-class _Needs:
-    """The values that other chunks made, unpickled when first asked for."""
-
-    def __init__(self, needs: Sequence[Values], remote: bool) -> None:
-        self._needs = needs
-        self._remote = remote
-        self._lists: dict[int, list[Any]] = {}
-
-    def take(self, taken: Taken) -> list[Any]:
-        """Return values in the order of the pieces, stored ones loaded."""
-        found: list[Any] = []
-        for piece in taken.pieces:
-            values = self._list(piece.need)
-            if piece.slot + piece.count > len(values):
-                raise ValuesLost(
-                    "A chunk that was run again came less far than before.", [piece.need]
-                )
-            found.extend(values[piece.slot : piece.slot + piece.count])
-        return load_stored(found)
-
-    def fill(self, taken: Taken) -> Any:
-        """Return what belongs in a hole."""
-        values = self.take(taken)
-        return values if taken.whole else values[0]
-
-    def _list(self, need: int) -> list[Any]:
-        if need not in self._lists:
-            values = self._needs[need]
-            self._lists[need] = wire.load(values) if self._remote else values
-        return self._lists[need]
-
-
-def load_stored(values: list[Any]) -> list[Any]:
-    """Return the values with references to stored ones replaced by what they refer to."""
-    if Stored not in set(map(type, values)):
-        return values
-    places = [at for at, value in enumerate(values) if type(value) is Stored]
-    loaded = list(values)
-    for at, value in zip(places, segments.load_all([values[at] for at in places]), strict=True):
-        loaded[at] = value
-    return loaded
-
-
 def _spec(work: Work, shared: Sequence[Any]) -> TaskSpec:
     if isinstance(work.spec, TaskSpec):
         return work.spec
@@ -416,14 +335,6 @@ def _spec(work: Work, shared: Sequence[Any]) -> TaskSpec:
 
 def _inputs(work: Work) -> Inputs:
     return work.inputs if isinstance(work.inputs, Inputs) else pickle.loads(work.inputs)
-
-
-def _column(column: Column, values: _Needs, fills: Mapping[int, Any]) -> Sequence[Any]:
-    if isinstance(column, Taken):
-        return values.take(column)
-    if not column.holes:
-        return column.items
-    return [substitute(item, Hole, lambda hole: fills[hole.number]) for item in column.items]
 
 
 def _run_lengths(states: bytearray) -> tuple[tuple[int, int], ...]:

@@ -12,11 +12,12 @@ from typing import Any
 from fanfold.engine.chunking import Limits
 from fanfold.engine.context import RunInfo
 from fanfold.engine.effects import Commit, Event, Publish, Remake, Submit, Wait
+from fanfold.engine.inputs import Column, Literal
 from fanfold.engine.run import Call, Run
 from fanfold.engine.sources import From, Given, Sources
 from fanfold.engine.spec import Layout, TaskSpec
 from fanfold.engine.story import story
-from fanfold.engine.work import Column, Literal, Work
+from fanfold.engine.work import Work
 from fanfold.values.errors import ChunkCancelled, InfrastructureError, ValuesLost, WorkerLost
 from fanfold.values.messages import Detail, Failure, Report
 from fanfold.values.resources import Slots, Traits

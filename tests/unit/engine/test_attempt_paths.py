@@ -13,9 +13,10 @@ from fanfold.engine import wire
 from fanfold.engine.chunking import Batch
 from fanfold.engine.context import RunInfo
 from fanfold.engine.direct import HERE
+from fanfold.engine.inputs import Inputs, Literal
 from fanfold.engine.segments import Lookup
 from fanfold.engine.spec import CacheSpec, Layout, Mapped, TaskSpec
-from fanfold.engine.work import Inputs, Literal, Work
+from fanfold.engine.work import Work
 from fanfold.values.states import StateName
 
 STORE = FsspecStore("memory://attempt-paths")

@@ -15,17 +15,10 @@ from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.engine import wire
 from fanfold.engine.chunking import Batch
 from fanfold.engine.context import RunInfo
+from fanfold.engine.inputs import Inputs, Literal, Piece, Taken, load_stored
 from fanfold.engine.segments import Index, Lookup
 from fanfold.engine.spec import CacheSpec, Layout, Mapped, TaskSpec
-from fanfold.engine.work import (
-    ASYNC_WIDTH,
-    Inputs,
-    Literal,
-    Piece,
-    Taken,
-    Work,
-    load_stored,
-)
+from fanfold.engine.work import ASYNC_WIDTH, Work
 from fanfold.values.errors import KeyNotStable, NotPicklable, ValuesLost
 from fanfold.values.messages import Report
 from fanfold.values.states import StateName
