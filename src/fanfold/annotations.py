@@ -1,13 +1,7 @@
-"""Marks for arguments of a map."""
+"""Marks for arguments: `unmapped`, `allow_failure`, `quote` and `opaque`."""
 
-from typing import Any
-
-from fanfold.engine.binding import Unmapped
-
-
-def unmapped(value: Any) -> Any:
-    """Return `value` marked as the same for all calls of a map, though it could be mapped over.
-
-    On a cluster it reaches each worker process at most once.
-    """
-    return Unmapped(value)
+from fanfold.engine.marks import BaseAnnotation as BaseAnnotation
+from fanfold.engine.marks import allow_failure as allow_failure
+from fanfold.engine.marks import opaque as opaque
+from fanfold.engine.marks import quote as quote
+from fanfold.engine.marks import unmapped as unmapped

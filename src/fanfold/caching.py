@@ -1,64 +1,179 @@
-"""Cache keys: what makes two calls of a task the same."""
+"""Cache policies: what makes two calls of a task the same.
 
-from collections.abc import Callable, Mapping
+A policy says what a call's key is made from, and policies add up: `INPUTS + TASK_SOURCE`. Results
+are kept per task, so calls of different tasks never share one.
+
+| policy | calls share a result that have |
+|---|---|
+| `INPUTS` | equal arguments; `INPUTS - "debug"` doesn't look at one of them |
+| `TASK_SOURCE` | the same code, with all that it reaches in the project |
+| `RUN_ID` | the same flow run; outside of flows, the same task run |
+| `FLOW_PARAMETERS` | equal parameters of the flow around |
+| `DEFAULT` | all of the first three |
+| `NO_CACHE` | nothing is cached; adds nothing to others |
+
+A subclass of `CachePolicy` with a `compute_key` of its own, or a function given to
+`CachePolicy.from_cache_key_fn`, makes keys in any other way.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from fanfold.engine import keys
+from fanfold.engine.key_makers import KeyMaker, OfInputs, Same, Unkeyed, marked
+from fanfold.engine.policies import DEFAULT as DEFAULT
+from fanfold.engine.policies import FLOW_PARAMETERS as FLOW_PARAMETERS
+from fanfold.engine.policies import INPUTS as INPUTS
+from fanfold.engine.policies import NO_CACHE as NO_CACHE
+from fanfold.engine.policies import NONE as NONE
+from fanfold.engine.policies import PUBLIC_NAMES, parts_of, source_digest
+from fanfold.engine.policies import RUN_ID as RUN_ID
+from fanfold.engine.policies import TASK_SOURCE as TASK_SOURCE
+from fanfold.engine.policies import CacheKeyFnPolicy as CacheKeyFnPolicy
+from fanfold.engine.policies import CachePolicy as CachePolicy
+from fanfold.engine.policies import CompoundCachePolicy as CompoundCachePolicy
+from fanfold.engine.policies import FlowParameters as FlowParameters
+from fanfold.engine.policies import Inputs as Inputs
+from fanfold.engine.policies import IsolationLevel as IsolationLevel
+from fanfold.engine.policies import KeyFunction as KeyFunction
+from fanfold.engine.policies import NoCache as NoCache
+from fanfold.engine.policies import RunId as RunId
+from fanfold.engine.policies import TaskFacts as TaskFacts
+from fanfold.engine.policies import TaskRunContext as TaskRunContext
+from fanfold.engine.policies import TaskSource as TaskSource
+from fanfold.engine.policies import task_input_hash as task_input_hash
 from fanfold.engine.spec import TaskSpec, taken_apart
+from fanfold.values.errors import KeyNotStable, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskFacts:
-    """What a key function may know of the task."""
+class KeyFacts:
+    """What a policy may look at that is the same for all calls of a map."""
 
-    name: str
+    task_name: str
+    task_key: str
+    """Tells tasks apart: the module-qualified name."""
     fn: Callable[..., Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskRunContext:
-    """What a key function is called with, beside the arguments by name."""
-
-    task: TaskFacts
     run_id: str
     flow_run_id: str
+    """Empty outside of flows."""
+    flow_parameters: Mapping[str, Any] | None
+    task: Any = None
+    """The task itself, for policies that users wrote."""
 
 
-KeyFunction = Callable[[TaskRunContext, dict[str, Any]], str | None]
-"""Returns what is equal for calls that may share a result; None: this call isn't cached."""
+def key_maker(policy: CachePolicy, facts: KeyFacts) -> KeyMaker | None:
+    """Return what makes the keys of a map's elements by a policy; None if nothing is cached.
 
-
-@dataclass(frozen=True, slots=True)
-class CachePolicy:
-    """What a key is made from."""
-
-    name: str
-
-
-INPUTS = CachePolicy("INPUTS")
-"""Calls of one task with equal arguments share a result, whatever the task's code is by then."""
-
-
-def task_input_hash(context: TaskRunContext, arguments: Mapping[str, Any]) -> str:
-    """Return a key of the task's name, its code and its arguments.
+    What is the same for all elements is digested here, so that only bytes travel; users' own
+    policies travel whole, with the flow's parameters. Where something here has no stable form, each
+    call of what is returned tells of it.
 
     Raises:
-        KeyNotStable: An argument has no encoding that is equal in every process.
+        UsageError: It isn't a policy.
     """
-    inputs = keys.digest(dict(arguments), "")
-    return keys.digest((context.task.name, _code_digest(context.task.fn), inputs)).hex()
+    if not isinstance(cast(Any, policy), CachePolicy):
+        raise UsageError(
+            f"The task {facts.task_name} can't follow cache_policy={policy!r}. Give a policy such "
+            "as INPUTS, from fanfold, or make keys of your own by cache_key_fn."
+        )
+    if isinstance(policy, NoCache):
+        return None
+    if type(policy) is CacheKeyFnPolicy:
+        return KeyByFunction(policy.cache_key_fn, facts.task) if policy.cache_key_fn else None
+    strict = policy.strict or any(part.strict for part in parts_of(policy))
+    try:
+        return _maker(parts_of(policy), facts, strict)
+    except KeyNotStable as error:
+        return Unkeyed(error.path, error.kind, strict)
 
 
-@lru_cache(maxsize=256)
-def _code_digest(fn: Callable[..., Any]) -> bytes:
-    return keys.code_digest(fn)
+def _maker(parts: Sequence[CachePolicy], facts: KeyFacts, strict: bool) -> KeyMaker | None:
+    inputs = next((part for part in parts if type(part) is Inputs), None)
+    exclude = None if inputs is None else tuple(inputs.exclude)
+    known = sorted(
+        (PUBLIC_NAMES[type(p)], _SAME[type(p)](facts)) for p in parts if type(p) in _SAME
+    )
+    own = tuple(part for part in parts if type(part) is not Inputs and type(part) not in _SAME)
+    names = sorted(_type_name(part) for part in own)
+    same = keys.digest((facts.task_key, known, exclude, names))
+    some = any(key for _, key in known)
+    if own:
+        return OfPolicies(
+            policies=own,
+            inputs=None if exclude is None else OfInputs(same, exclude, strict),
+            same=same,
+            some=some,
+            strict=strict,
+            context=_context(facts),
+            flow_parameters=dict(facts.flow_parameters or {}),
+        )
+    if exclude is not None:
+        return OfInputs(same, exclude, strict)
+    return Same(same) if some else None
 
 
-def key_of_inputs(spec: TaskSpec, arguments: dict[str, Any]) -> bytes:
-    """Return the key of the `INPUTS` policy; 16 bytes."""
-    return keys.digest({"policy": INPUTS.name, "inputs": keys.digest(arguments, "")})
+def _flow_parameters(facts: KeyFacts) -> bytes:
+    if not facts.flow_parameters:
+        return b""
+    try:
+        return keys.digest(dict(facts.flow_parameters), "")
+    except KeyNotStable as error:
+        raise KeyNotStable(f"flow parameter {error.path}", error.kind) from None
+
+
+_SAME: dict[type, Callable[[KeyFacts], bytes]] = {
+    TaskSource: lambda facts: source_digest(facts.fn),
+    RunId: lambda facts: (facts.flow_run_id or facts.run_id).encode(),
+    FlowParameters: _flow_parameters,
+}
+"""What is the same for all calls of a map; empty if it can't tell calls apart."""
+
+
+def _context(facts: KeyFacts) -> TaskRunContext:
+    task = facts.task
+    if task is None:
+        task = TaskFacts(name=facts.task_name, fn=taken_apart(facts.fn)[0], task_key=facts.task_key)
+    return TaskRunContext(task=task, run_id=facts.run_id, flow_run_id=facts.flow_run_id)
+
+
+def _type_name(policy: CachePolicy) -> str:
+    return f"{type(policy).__module__}:{type(policy).__qualname__}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfPolicies:
+    """Keys that users' policies make, together with those of ours; travels with the task."""
+
+    policies: tuple[CachePolicy, ...]
+    inputs: OfInputs | None
+    same: bytes
+    some: bool
+    """Whether `same` alone would be a key."""
+    strict: bool
+    context: TaskRunContext
+    flow_parameters: dict[str, Any]
+
+    def __call__(self, spec: TaskSpec, arguments: dict[str, Any]) -> bytes | None:
+        """Return 16 bytes, or None where no policy has a key.
+
+        Raises:
+            KeyNotStable: An argument has no stable form.
+        """
+        try:
+            made = sorted(
+                (_type_name(policy), key)
+                for policy in self.policies
+                if (key := policy.compute_key(self.context, arguments, self.flow_parameters))
+                is not None
+            )
+            if not made and not self.some and self.inputs is None:
+                return None
+            mine = b"" if self.inputs is None else self.inputs(spec, arguments)
+            return keys.digest((mine, made), before=self.same)
+        except KeyNotStable as error:
+            raise marked(error, self.strict) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +181,14 @@ class KeyByFunction:
     """The key of a user's `cache_key_fn`; travels to workers with the task."""
 
     function: KeyFunction
+    task: Any = None
 
     def __call__(self, spec: TaskSpec, arguments: dict[str, Any]) -> bytes | None:
         """Return 16 bytes, or None where the function returns None."""
-        context = TaskRunContext(
-            task=TaskFacts(name=spec.info.name, fn=taken_apart(spec.fn)[0]),
-            run_id=spec.info.id,
-            flow_run_id=spec.info.flow_run_id,
-        )
+        info = spec.info
+        task = self.task
+        if task is None:
+            task = TaskFacts(name=info.of or info.name, fn=taken_apart(spec.fn)[0])
+        context = TaskRunContext(task=task, run_id=info.id, flow_run_id=info.flow_run_id)
         key = self.function(context, arguments)
         return None if key is None else keys.digest({"key": key})

@@ -2,44 +2,75 @@
 
 import functools
 import inspect
-import time
-from collections.abc import Callable, Iterable
-from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
-from fanfold.engine import registry
-from fanfold.engine.binding import resolved
-from fanfold.engine.context import RunInfo, current, current_tags, running
-from fanfold.engine.drive import drive, drive_async
-from fanfold.engine.flow import CallFlow, FlowOutcome, FlowRun, Sleep, flow_story, trimmed
-from fanfold.engine.prints import logged
-from fanfold.engine.telling import tell
-from fanfold.ports.runner import TaskRunner
-from fanfold.tasks import (
+from fanfold.engine import registry, settings
+from fanfold.engine.committing import keep_flow_result
+from fanfold.engine.context import ResultOptions, RunInfo
+from fanfold.engine.deadlines import checked_timeout
+from fanfold.engine.execution import Execution, FlowSpec
+from fanfold.engine.futures import MapFuture, TaskFuture
+from fanfold.engine.naming import RunName, checked_run_name
+from fanfold.engine.segments import Stored
+from fanfold.engine.serializers import checked_serializer
+from fanfold.options import (
     Delays,
+    Hook,
     bound_method,
+    checked_hooks,
     checked_retries,
     delays_in_seconds,
+    described,
+    known_options,
     made_of,
     refuse_reserved,
 )
-from fanfold.validation import validator
+from fanfold.ports.results import ResultStore
+from fanfold.ports.runner import TaskRunner
+from fanfold.tasks import Task
+from fanfold.validation import Arguments, validator
 from fanfold.values.errors import UsageError
-from fanfold.values.ids import new_id
-from fanfold.values.states import StateName
+from fanfold.values.states import State, StateType
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S")
 
 
 class FlowOptions(TypedDict, total=False):
     """The options of `flow`; said there."""
 
     name: str | None
+    version: str | None
+    flow_run_name: RunName
+    description: str | None
     tags: Iterable[str] | None
-    retries: int
-    retry_delay_seconds: Delays
+    retries: int | None
+    retry_delay_seconds: Delays | None
     task_runner: TaskRunner | str | None
+    timeout_seconds: float | None
+    validate_parameters: bool
+    persist_result: bool | None
+    result_storage: ResultStore | str | Path | None
+    result_serializer: Any
+    cache_result_in_memory: bool
     log_prints: bool | None
+    on_completion: list[Hook] | None
+    on_failure: list[Hook] | None
+    on_cancellation: list[Hook] | None
+    on_crashed: list[Hook] | None
+    on_running: list[Hook] | None
+
+
+HOOKS = {
+    "on_completion": StateType.COMPLETED,
+    "on_failure": StateType.FAILED,
+    "on_cancellation": StateType.CANCELLED,
+    "on_crashed": StateType.CRASHED,
+    "on_running": StateType.RUNNING,
+}
 
 
 class Flow(Generic[P, R]):
@@ -48,28 +79,32 @@ class Flow(Generic[P, R]):
     Made by `flow`; the function itself stays there as `fn`.
     """
 
-    def __init__(
-        self,
-        fn: Callable[P, R],
-        *,
-        name: str | None = None,
-        tags: Iterable[str] | None = None,
-        retries: int = 0,
-        retry_delay_seconds: Delays = 0,
-        task_runner: TaskRunner | str | None = None,
-        log_prints: bool | None = None,
-    ) -> None:
+    def __init__(self, fn: Callable[P, R], **options: Unpack[FlowOptions]) -> None:
         if not callable(fn):
             raise UsageError(f"A flow is made from a function, not from {fn!r}.")
+        known_options("flow", options, FlowOptions)
         self.fn = fn
-        self.name = name or getattr(fn, "__name__", type(fn).__name__).replace("_", "-")
-        self.tags = frozenset(tags or ())
-        self.retries = checked_retries(self.name, retries)
-        self.delays_s = delays_in_seconds(retry_delay_seconds)
-        self.task_runner = task_runner
-        self.log_prints = log_prints
-        self.is_async = inspect.iscoroutinefunction(fn)
-        refuse_reserved("flow", self.name, inspect.signature(fn))
+        self.options = options
+        default = getattr(fn, "__name__", type(fn).__name__).replace("_", "-")
+        self.name = options.get("name") or default
+        self.version = options.get("version")
+        self.description = options.get("description") or described(fn)
+        self.tags = frozenset(options.get("tags") or ())
+        self.flow_run_name = checked_run_name(self.name, options.get("flow_run_name"))
+        checked_retries(self.name, options.get("retries"))
+        delays_in_seconds(options.get("retry_delay_seconds"))
+        self.task_runner = options.get("task_runner")
+        self.timeout_seconds = checked_timeout(self.name, options.get("timeout_seconds"))
+        self.log_prints = options.get("log_prints")
+        checked_serializer(self.name, options.get("result_serializer"))
+        self.hooks: dict[StateType, tuple[Hook, ...]] = {
+            kind: checked_hooks(self.name, option, options.get(option))
+            for option, kind in HOOKS.items()
+        }
+        self.is_async = inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
+        self.yields = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+        self._signature = inspect.signature(fn)
+        refuse_reserved("flow", self.name, self._signature)
         functools.update_wrapper(self, fn, updated=())
 
     def __repr__(self) -> str:
@@ -79,33 +114,86 @@ class Flow(Generic[P, R]):
         """Bind the flow to an instance, as a method is bound."""
         if instance is None:
             return cast("Flow[..., R]", self)
-        return Flow(bound_method(self.fn, instance), **self._options())
+        return Flow(bound_method(self.fn, instance), **self._all_options())
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    @property
+    def retries(self) -> int:
+        """How often it is called again after an exception."""
+        given = self.options.get("retries")
+        return settings.current().flows_default_retries if given is None else given
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    def __call__(
+        self: "Flow[P, Coroutine[Any, Any, S]]",
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State]: ...
+    @overload
+    def __call__(
+        self,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State: ...
+    @overload
+    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
+    def __call__(
+        self,
+        *args: Any,
+        return_state: bool = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Run the flow and return its value; in an async flow, return what to await.
 
-        Everything that it submitted is over when it returns.
+        Everything that it submitted is over when it returns. Inside another flow it is a subflow.
+
+        Args:
+            *args: The function's own.
+            return_state: Return the final State instead, and raise nothing of the function's.
+            wait_for: Futures and states that must be there before it begins.
+            **kwargs: The function's own.
 
         Raises:
             ParameterTypeError: The arguments don't fit the annotations; nothing ran.
             Exception: What the function raised, after its retries.
         """
+        execution = Execution(self._spec(), args, kwargs, wait_for)
+        if self.yields and not return_state:
+            return _items_async(execution) if self.is_async else _items(execution)
         if self.is_async:
-            return cast(R, self._run_async(args, kwargs))
-        execution = _Execution(self, args, kwargs)
-        try:
-            outcome = drive(self._story(), execution.perform)
-        finally:
-            execution.run.close()
-        return cast(R, execution.over(outcome))
+            return _finished_async(execution, return_state)
+        state = _exhausted(execution) if self.yields else execution.finish()
+        return state if return_state else execution.value(state)
 
-    async def _run_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        execution = _Execution(self, args, kwargs)
-        try:
-            outcome = await drive_async(self._story(), execution.perform_async)
-        finally:
-            execution.run.close()
-        return execution.over(outcome)
+    @overload
+    def submit(
+        self: "Flow[P, Coroutine[Any, Any, S]]", *args: Any, **kwargs: Any
+    ) -> TaskFuture[S]: ...
+    @overload
+    def submit(self: "Flow[P, S]", *args: Any, **kwargs: Any) -> TaskFuture[S]: ...
+    def submit(self, *args: Any, **kwargs: Any) -> TaskFuture[Any]:
+        """Run it as a subflow beside the caller, on the calling flow's task runner.
+
+        Takes what `Task.submit` takes. The subflow has a runner of its own for its tasks.
+        """
+        return self._as_task().submit(*args, **kwargs)
+
+    @overload
+    def map(self: "Flow[P, Coroutine[Any, Any, S]]", *args: Any, **kwargs: Any) -> MapFuture[S]: ...
+    @overload
+    def map(self: "Flow[P, S]", *args: Any, **kwargs: Any) -> MapFuture[S]: ...
+    def map(self, *args: Any, **kwargs: Any) -> MapFuture[Any]:
+        """Run it as a subflow for each element of the iterables, as many at a time as fit.
+
+        Takes what `Task.map` takes.
+        """
+        return self._as_task().with_options(chunk_size=1).map(*args, **kwargs)
 
     def with_options(self, **options: Unpack[FlowOptions]) -> "Flow[P, R]":
         """Return a flow of the same function with some options changed.
@@ -113,86 +201,148 @@ class Flow(Generic[P, R]):
         Raises:
             TypeError: There is no such option.
         """
-        return Flow(self.fn, **cast(Any, {**self._options(), **options}))
+        known_options("flow", options, FlowOptions)
+        return Flow(self.fn, **cast(FlowOptions, {**self._all_options(), **options}))
+
+    def on_completion(self, hook: Hook) -> Hook:
+        """Have a function called when a run is Completed; usable as a decorator."""
+        return self._add("on_completion", hook)
+
+    def on_failure(self, hook: Hook) -> Hook:
+        """Have a function called when a run has Failed, retries included; a decorator."""
+        return self._add("on_failure", hook)
+
+    def on_cancellation(self, hook: Hook) -> Hook:
+        """Have a function called when a run was Cancelled; usable as a decorator."""
+        return self._add("on_cancellation", hook)
+
+    def on_crashed(self, hook: Hook) -> Hook:
+        """Have a function called when a run has Crashed; usable as a decorator."""
+        return self._add("on_crashed", hook)
+
+    def on_running(self, hook: Hook) -> Hook:
+        """Have a function called when a run begins; usable as a decorator."""
+        return self._add("on_running", hook)
 
     @functools.cached_property
-    def validate(self) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
+    def validate(self) -> Callable[..., Arguments]:
         """Returns arguments coerced to the annotations, or raises ParameterTypeError."""
-        return validator(self.name, self.fn)
+        if self.options.get("validate_parameters", True):
+            return validator(self.name, self.fn)
+        return self._unchecked
 
-    def _story(self) -> Any:
-        return flow_story(self.retries, self.delays_s)
+    def _unchecked(self, *args: Any, **kwargs: Any) -> Arguments:
+        self._signature.bind(*args, **kwargs)
+        return args, kwargs
 
-    def _options(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "tags": self.tags,
-            "retries": self.retries,
-            "retry_delay_seconds": self.delays_s,
-            "task_runner": self.task_runner,
-            "log_prints": self.log_prints,
-        }
+    def _bound(self, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments
 
+    def _add(self, option: str, hook: Hook) -> Hook:
+        kind = HOOKS[option]
+        self.hooks[kind] = (*self.hooks[kind], *checked_hooks(self.name, option, [hook]))
+        return hook
 
-class _Execution:
-    """One call of a flow: carries out what its story asks for."""
+    def _all_options(self) -> FlowOptions:
+        """Return the options, those of hooks as they are by now."""
+        hooks = {option: list(self.hooks[kind]) for option, kind in HOOKS.items()}
+        return cast(FlowOptions, {**self.options, **hooks})
 
-    def __init__(self, flow: Flow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.flow = flow
-        self.args, self.kwargs = flow.validate(*resolved(args), **resolved(kwargs))
-        around = current()
-        parent = around.info if around is not None else None
-        prints = flow.log_prints
-        info = RunInfo(
-            kind="Flow run",
-            id=new_id(),
-            name=flow.name,
-            tags=flow.tags | current_tags() | (parent.tags if parent is not None else frozenset()),
-            log_prints=prints if prints is not None else bool(parent and parent.log_prints),
+    def _as_task(self) -> "Task[..., Any]":
+        return Task(_Subflow(self), name=self.name)
+
+    def _spec(self) -> FlowSpec:
+        options, held = self.options, settings.current()
+        delays = options.get("retry_delay_seconds")
+        if delays is None:
+            delays = held.flows_default_retry_delay_seconds
+        storage = options.get("result_storage")
+        persist = options.get("persist_result")
+        if persist is None and (storage is not None or options.get("result_serializer")):
+            persist = True
+        return FlowSpec(
+            flow=self,
+            fn=self.fn,
+            name=self.name,
+            version=self.version,
+            tags=self.tags,
+            run_name=self.flow_run_name,
+            retries=self.retries,
+            delays_s=delays_in_seconds(delays),
+            timeout_s=self.timeout_seconds,
+            log_prints=held.logging_log_prints or None
+            if self.log_prints is None
+            else self.log_prints,
+            loggers=tuple(held.logging_extra_loggers),
+            results=ResultOptions(
+                persist=persist,
+                storage=storage,
+                serializer=options.get("result_serializer"),
+            ),
+            runner=lambda: registry.runner(self.task_runner),
+            validate=self.validate,
+            bind=self._bound,
+            hooks=self.hooks,
+            is_async=self.is_async,
+            yields=self.yields,
+            keep=self._keep,
+            in_memory=options.get("cache_result_in_memory", True),
         )
-        self.run = FlowRun(info, registry.runner(flow.task_runner))
 
-    def perform(self, effect: Any) -> Any:
-        if isinstance(effect, Sleep):
-            return time.sleep(effect.seconds)
-        return self._called(effect)
+    def _keep(self, info: RunInfo, value: Any) -> Stored | None:
+        held, results = settings.current(), info.results
+        persists = held.results_persist_by_default if results.persist is None else results.persist
+        if not persists:
+            return None
+        store = registry.result_store_of(results.storage or held.results_default_storage)
+        serializer = results.serializer or held.results_default_serializer
+        return keep_flow_result(store, self.name, info.id, serializer, value)
 
-    def perform_async(self, effect: Any) -> Any:
-        if isinstance(effect, Sleep):
-            import asyncio  # 10 ms, which only async flows need
 
-            return asyncio.sleep(effect.seconds)
-        return self._called_async(effect)
+class _Subflow:
+    """A flow as the function of a task: its final state is that of the element."""
 
-    def _called(self, effect: CallFlow) -> tuple[Any, BaseException | None]:
+    def __init__(self, flow: Flow[Any, Any]) -> None:
+        self._flow = flow
+        self.__name__ = flow.name
+        self.__signature__ = inspect.signature(flow.fn)
+        self.is_async = flow.is_async
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return cast(Any, self._flow)(*args, return_state=True, **kwargs)
+
+
+def _items(execution: Execution) -> Any:
+    return execution.value((yield from execution.items())) and None
+
+
+async def _items_async(execution: Execution) -> Any:
+    finals: list[State] = []
+    async for item in execution.items_async(finals.append):
+        yield item
+    execution.value(finals[0])
+
+
+async def _finished_async(execution: Execution, return_state: bool) -> Any:
+    if execution.spec.yields:
+        finals: list[State] = []
+        async for _ in execution.items_async(finals.append):
+            pass
+        state = finals[0]
+    else:
+        state = await execution.finish_async()
+    return state if return_state else execution.value(state)
+
+
+def _exhausted(execution: Execution) -> State:
+    items = execution.items()
+    while True:
         try:
-            with running(self.run.context), logged(self.run.info.log_prints):
-                value = self.flow.fn(*self.args, **self.kwargs)
-                self.run.settle()
-                return resolved(value), None
-        except BaseException as error:  # the story decides what becomes of it
-            self.run.abandon()
-            return None, error
-
-    async def _called_async(self, effect: CallFlow) -> tuple[Any, BaseException | None]:
-        import asyncio  # 10 ms, which only async flows need
-
-        try:
-            with running(self.run.context), logged(self.run.info.log_prints):
-                value = await self.flow.fn(*self.args, **self.kwargs)
-                await asyncio.to_thread(self.run.settle)
-                return await asyncio.to_thread(resolved, value), None
-        except BaseException as error:  # the story decides what becomes of it
-            self.run.abandon()
-            return None, error
-
-    def over(self, outcome: FlowOutcome) -> Any:
-        """Return the value or raise the error."""
-        if outcome.error is None:
-            return outcome.value
-        if outcome.state is StateName.FAILED:
-            tell(self.run.info, f"Failed: {type(outcome.error).__name__}: {outcome.error}")
-        raise trimmed(outcome.error)
+            next(items)
+        except StopIteration as end:
+            return end.value
 
 
 @overload
@@ -205,19 +355,40 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
     """Make a flow of a function: `@flow`, `@flow(task_runner="dask")` or `flow(fn)`.
 
     Args:
-        fn: The function; sync or async. Arguments are validated against its annotations.
+        fn: The function: sync, async, or a generator of either kind. Arguments are validated
+            against its annotations.
         **options: Any of these:
 
             name: What runs and log lines call it; the function's name if not given.
+            version: Yours, for the record.
+            flow_run_name: What its runs are called: a template of the arguments such as
+                "load-{day}", or a function that returns a name.
+            description: For people; the function's docstring if not given.
             tags: Labels of all its runs and of the runs inside.
             retries: How often it is called again after an exception.
-            retry_delay_seconds: Seconds before each retry, a timedelta, or one number for each.
+            retry_delay_seconds: Seconds before each retry, a timedelta, one number for each, or a
+                function of the number of retries that returns them.
             task_runner: Where submitted and mapped tasks run: "threads" (the default), "inline",
                 "processes", "dask", "ray", or a runner object.
+            timeout_seconds: How long a try may take; it then ends TimedOut.
+            validate_parameters: False takes arguments as they are, unchecked and not coerced.
+            persist_result: Whether results of its tasks and subflows are kept, unless they say
+                otherwise; a kept subflow that is over isn't run again when its caller is retried.
+            result_storage: Folder, URL or store of kept results.
+            result_serializer: "pickle", "json", "compressed/pickle", "compressed/json", or an
+                object with `dumps` and `loads`.
+            cache_result_in_memory: False keeps no result in memory that storage holds.
             log_prints: Whether prints in it and in its tasks become log lines.
+            on_completion: Functions that are called as hook(flow, flow_run, state); also to be
+                added with `@my_flow.on_completion`, and the same for the other four.
+            on_failure: Called when a run has failed for good.
+            on_cancellation: Called when a run was cancelled.
+            on_crashed: Called when a run has crashed.
+            on_running: Called when a run begins.
 
     Raises:
         ReservedArgumentError: A parameter has a name that calls need themselves.
+        TypeError: An option isn't known, or isn't what it must be.
     """
     if fn is None:
         return functools.partial(_make, options)

@@ -3,44 +3,119 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextvars import copy_context
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
-from fanfold.caching import INPUTS, CachePolicy, KeyByFunction, KeyFunction, key_of_inputs
+from fanfold import runtime
+from fanfold.caching import (
+    DEFAULT,
+    NO_CACHE,
+    CachePolicy,
+    KeyByFunction,
+    KeyFacts,
+    KeyFunction,
+    key_maker,
+)
 from fanfold.caching import task_input_hash as task_input_hash
 from fanfold.engine import keys, registry, settings
-from fanfold.engine.binding import Bound, bind_map, bind_submit, resolved
+from fanfold.engine.arguments import FOUND
+from fanfold.engine.binding import Bound, bind_map, bind_submit
 from fanfold.engine.chunking import Limits
-from fanfold.engine.committing import look_up
-from fanfold.engine.context import RunInfo, current, current_tags
-from fanfold.engine.direct import HERE, call_here, call_here_async
+from fanfold.engine.committing import look_up, write_index
+from fanfold.engine.context import TASK_RUN, ResultOptions, RunInfo, current, current_tags
+from fanfold.engine.dataflow import hollow
+from fanfold.engine.deadlines import checked_timeout
+from fanfold.engine.direct import (
+    HERE,
+    call_here,
+    call_here_async,
+    call_here_yielding,
+    call_here_yielding_async,
+)
 from fanfold.engine.flow import owner, trimmed
 from fanfold.engine.futures import MapFuture, TaskFuture
+from fanfold.engine.mapping import map_streamed
+from fanfold.engine.naming import RunName, checked_run_name
+from fanfold.engine.object_names import filled_in
 from fanfold.engine.run import Call, Run
-from fanfold.engine.spec import CacheSpec, TaskSpec, taken_apart
-from fanfold.values.errors import ReservedArgumentError, UsageError
+from fanfold.engine.segments import Lookup
+from fanfold.engine.serializers import checked_serializer
+from fanfold.engine.spec import CacheSpec, Hooks, TaskSpec, taken_apart
+from fanfold.engine.telling import level
+from fanfold.engine.transaction import Part, joined
+from fanfold.options import (
+    Delays,
+    Hook,
+    bound_method,
+    checked_count,
+    checked_function,
+    checked_hooks,
+    checked_jitter,
+    checked_retries,
+    delays_in_seconds,
+    described,
+    known_options,
+    made_of,
+    refuse_reserved,
+)
+from fanfold.options import exponential_backoff as exponential_backoff
+from fanfold.ports.results import ResultStore
+from fanfold.ports.runner import Session
+from fanfold.values.errors import ResourcesUnavailable, UpstreamFailed, UsageError
 from fanfold.values.ids import new_id
+from fanfold.values.states import State, StateName
 
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 
-RESERVED = frozenset({"return_state", "wait_for"})
-Delays = float | timedelta | Sequence[float]
+OnError = Literal["raise", "collect"]
+MAP_OPTIONS = ("chunk_size", "max_in_flight", "on_error")
+"""Options that a call of `map` takes too, unless the function has a parameter of that name."""
 
 
 class TaskOptions(TypedDict, total=False):
     """The options of `task`; said there."""
 
     name: str | None
+    description: str | None
+    version: str | None
     tags: Iterable[str] | None
-    retries: int
-    retry_delay_seconds: Delays
+    task_run_name: RunName
+    retries: int | None
+    retry_delay_seconds: Delays | None
+    retry_jitter_factor: float | None
+    retry_condition_fn: Callable[..., Any] | None
+    infrastructure_retries: int
+    timeout_seconds: float | None
     log_prints: bool | None
-    cache_key_fn: KeyFunction | None
     cache_policy: CachePolicy | None
+    cache_key_fn: KeyFunction | None
     cache_expiration: timedelta | None
+    refresh_cache: bool | None
+    persist_result: bool | None
+    result_storage: ResultStore | str | Path | None
+    result_storage_key: str | None
+    result_serializer: Any
+    cache_result_in_memory: bool
+    resources: Mapping[str, float | str] | None
+    chunk_size: int | None
+    max_in_flight: int | None
+    on_error: OnError
+    on_completion: list[Hook] | None
+    on_failure: list[Hook] | None
+    on_running: list[Hook] | None
+    on_commit: list[Hook] | None
+    on_rollback: list[Hook] | None
+
+
+HOOKS = ("on_completion", "on_failure", "on_running", "on_commit", "on_rollback")
 
 
 class Task(Generic[P, R]):
@@ -49,31 +124,43 @@ class Task(Generic[P, R]):
     Made by `task`; the function itself stays there as `fn`.
     """
 
-    def __init__(
-        self,
-        fn: Callable[P, R],
-        *,
-        name: str | None = None,
-        tags: Iterable[str] | None = None,
-        retries: int = 0,
-        retry_delay_seconds: Delays = 0,
-        log_prints: bool | None = None,
-        cache_key_fn: KeyFunction | None = None,
-        cache_policy: CachePolicy | None = None,
-        cache_expiration: timedelta | None = None,
-    ) -> None:
+    def __init__(self, fn: Callable[P, R], **options: Unpack[TaskOptions]) -> None:
         if not callable(fn):
             raise UsageError(f"A task is made from a function, not from {fn!r}.")
+        known_options("task", options, TaskOptions)
         self.fn = fn
-        self.name = name or getattr(fn, "__name__", type(fn).__name__)
-        self.tags = frozenset(tags or ())
-        self.retries = checked_retries(self.name, retries)
-        self.delays_s = delays_in_seconds(retry_delay_seconds)
-        self.log_prints = log_prints
-        self.cache_key_fn = cache_key_fn
-        self.cache_policy = _known_policy(self.name, cache_policy)
-        self.cache_expiration = cache_expiration
-        self.is_async = inspect.iscoroutinefunction(fn)
+        self.options = options
+        self.name = options.get("name") or getattr(fn, "__name__", type(fn).__name__)
+        self.description = options.get("description") or described(fn)
+        self.version = options.get("version")
+        self.tags = frozenset(options.get("tags") or ())
+        self.task_run_name = checked_run_name(self.name, options.get("task_run_name"))
+        checked_retries(self.name, options.get("retries"))
+        delays_in_seconds(options.get("retry_delay_seconds"), self.retries)
+        self.retry_jitter_factor = checked_jitter(self.name, options.get("retry_jitter_factor"))
+        self.retry_condition_fn = checked_function(
+            self.name, "retry_condition_fn", options.get("retry_condition_fn")
+        )
+        self.infrastructure_retries = options.get("infrastructure_retries", 2)
+        checked_retries(self.name, self.infrastructure_retries)
+        self.timeout_seconds = checked_timeout(self.name, options.get("timeout_seconds"))
+        self.log_prints = options.get("log_prints")
+        self.cache_key_fn = checked_function(self.name, "cache_key_fn", options.get("cache_key_fn"))
+        self.cache_policy = _known_policy(self.name, options)
+        self.cache_expiration = options.get("cache_expiration")
+        checked_serializer(self.name, options.get("result_serializer"))
+        _checked_storage_key(self.name, options.get("result_storage_key"))
+        self.resources = dict(options.get("resources") or {})
+        self.limits = Limits(
+            chunk_size=checked_count(self.name, "chunk_size", options.get("chunk_size")),
+            max_in_flight=checked_count(self.name, "max_in_flight", options.get("max_in_flight")),
+        )
+        self.on_error: OnError = _known_on_error(self.name, options.get("on_error", "raise"))
+        self.hooks: dict[str, tuple[Hook, ...]] = {
+            option: checked_hooks(self.name, option, options.get(option)) for option in HOOKS
+        }
+        self.is_async = _is_async(fn)
+        self.yields = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
         self._signature = inspect.signature(fn)
         refuse_reserved("task", self.name, self._signature)
         functools.update_wrapper(self, fn, updated=())
@@ -85,63 +172,200 @@ class Task(Generic[P, R]):
         """Bind the task to an instance, as a method is bound."""
         if instance is None:
             return cast("Task[..., R]", self)
-        return self._rebound(bound_method(self.fn, instance))
+        return Task(bound_method(self.fn, instance), **self._all_options())
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    @property
+    def retries(self) -> int:
+        """How often it is called again after an exception."""
+        given = self.options.get("retries")
+        return settings.current().tasks_default_retries if given is None else given
+
+    @functools.cached_property
+    def task_key(self) -> str:
+        """What tells it from other tasks: where its function is from, and its name."""
+        function, _, _ = taken_apart(self.fn)
+        return f"{function.__module__}.{function.__qualname__}:{self.name}"
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    def __call__(
+        self: "Task[P, Coroutine[Any, Any, S]]",
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State]: ...
+    @overload
+    def __call__(
+        self,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State: ...
+    @overload
+    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
+    def __call__(
+        self,
+        *args: Any,
+        return_state: bool = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Run it here and now and return its value; in an async task, return what to await.
 
+        A generator task returns a generator; each retry yields from the beginning again.
+
+        Args:
+            *args: The function's own.
+            return_state: Return the final State instead, and raise nothing of the function's.
+            wait_for: Futures and states that must be there before it begins.
+            **kwargs: The function's own.
+
         Raises:
+            UpstreamFailed: Something that it needs has no value; it didn't run.
             Exception: What the function raised, after its retries.
         """
         self._signature.bind(*args, **kwargs)
-        if self.is_async:
-            return cast(R, self._call_async(args, kwargs))
-        run = call_here(self._call(args, kwargs))
-        return cast(R, _value(run))
+        if self.is_async and not self.yields:
+            return self._call_async(args, kwargs, return_state, wait_for)
+        try:
+            call = self._call(args, kwargs, wait_for)
+        except UpstreamFailed as error:
+            return _upstream_failed(error, return_state)
+        if self.yields and not return_state:
+            return _items_async(call) if self.is_async else _items(call)
+        return _ended(call_here(call), return_state)
 
-    async def _call_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return _value(await call_here_async(self._call(args, kwargs)))
+    async def _call_async(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        return_state: bool,
+        wait_for: Iterable[Any] | None,
+    ) -> Any:
+        try:
+            if wait_for is None and hollow(args, FOUND) and hollow(kwargs.values(), FOUND):
+                call = self._call(args, kwargs, wait_for)
+            else:
+                import asyncio  # 10 ms, which only async tasks need
 
+                call = await asyncio.to_thread(self._call, args, kwargs, wait_for)
+        except UpstreamFailed as error:
+            return _upstream_failed(error, return_state)
+        return _ended(await call_here_async(call), return_state)
+
+    @overload
+    def submit(
+        self: "Task[P, Coroutine[Any, Any, S]]", *args: P.args, **kwargs: P.kwargs
+    ) -> TaskFuture[S]: ...
+    @overload
+    def submit(self: "Task[P, S]", *args: P.args, **kwargs: P.kwargs) -> TaskFuture[S]: ...
+    @overload
+    def submit(
+        self,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State: ...
     @overload
     def submit(
         self: "Task[P, Coroutine[Any, Any, S]]", *args: Any, **kwargs: Any
     ) -> TaskFuture[S]: ...
     @overload
     def submit(self: "Task[P, S]", *args: Any, **kwargs: Any) -> TaskFuture[S]: ...
-    def submit(self, *args: Any, **kwargs: Any) -> TaskFuture[Any]:
+    def submit(
+        self,
+        *args: Any,
+        return_state: bool = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Hand one call to the flow's task runner and return a future at once.
 
         Futures anywhere in the arguments are waited for where the call runs.
 
+        Args:
+            *args: The function's own, or futures of them.
+            return_state: Wait, and return the final State instead of a future.
+            wait_for: Futures and states that must be there before it begins.
+            **kwargs: The function's own.
+
         Raises:
             TypeError: The arguments don't fit the function.
             NotPicklable: They can't travel to where the call should run.
+            ResourcesUnavailable: The runner can't give what the task asks for.
         """
         self._signature.bind(*args, **kwargs)
         runs = owner(_default_runner)
-        bound = bind_submit(args, kwargs, runs.session())
-        return TaskFuture(runs.start(self._made(bound)))
+        session = self._afforded(runs.session())
+        bound = bind_submit(args, kwargs, session, wait_for)
+        future: TaskFuture[Any] = TaskFuture(runs.start(self._made(bound, session, single=True)))
+        if not return_state:
+            return future
+        future.wait()
+        return future.state
 
     @overload
     def map(self: "Task[P, Coroutine[Any, Any, S]]", *args: Any, **kwargs: Any) -> MapFuture[S]: ...
     @overload
     def map(self: "Task[P, S]", *args: Any, **kwargs: Any) -> MapFuture[S]: ...
-    def map(self, *args: Any, **kwargs: Any) -> MapFuture[Any]:
+    def map(
+        self,
+        *args: Any,
+        return_state: bool = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Call the task once for each element of the iterables, on the flow's task runner.
 
         Lists, tuples, ranges, arrays, other iterables and maps' futures are mapped over, in step;
-        strings, bytes and whatever is marked `unmapped` are the same for all calls.
+        strings, bytes and whatever is marked `unmapped` are the same for all calls. An iterator
+        is read bit by bit, as the results are: it may be endless.
+
+        Args:
+            *args: The function's own, each an iterable of them or the same for all.
+            return_state: Wait, and return the list of final States instead of futures.
+            wait_for: Futures and states that must be there before any call begins.
+            **kwargs: The function's own; and the options `chunk_size`, `max_in_flight` and
+                `on_error`, unless the function has such a parameter itself.
 
         Raises:
             MappingMissingIterable: Nothing can be mapped over.
             MappingLengthMismatch: The iterables differ in length.
             TypeError: The arguments don't fit the function.
+            ResourcesUnavailable: The runner can't give what the task asks for.
         """
+        asked = MAP_OPTIONS - self._signature.parameters.keys()
+        options = {name: kwargs.pop(name) for name in asked if name in kwargs}
+        if options:
+            task = self.with_options(**cast(TaskOptions, options))
+            return task.map(*args, return_state=return_state, wait_for=wait_for, **kwargs)
         self._signature.bind(*args, **kwargs)
+        future = self._mapped(args, kwargs, wait_for)
+        if not return_state:
+            return future
+        future.wait()
+        return [one.state for one in future]
+
+    def _mapped(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None
+    ) -> MapFuture[Any]:
         runs = owner(_default_runner)
+        session = self._afforded(runs.session())
         names = _positional(self._signature)
-        bound = bind_map(self.name, args, kwargs, runs.session(), names)
-        return MapFuture(runs.start(self._made(bound)))
+
+        def start(args: tuple[Any, ...], kwargs: dict[str, Any], first: int) -> MapFuture[Any]:
+            bound = bind_map(self.name, args, kwargs, session, names, wait_for)
+            call = self._made(bound, session, single=False, first=first)
+            return MapFuture(runs.start(call), on_error=self.on_error)
+
+        # Later batches belong to the run around this call, wherever they are asked for.
+        begin = partial(copy_context().run, start)
+        streamed = map_streamed(begin, args, kwargs, self.limits.max_in_flight)
+        return start(args, kwargs, 0) if streamed is None else streamed
 
     def with_options(self, **options: Unpack[TaskOptions]) -> "Task[P, R]":
         """Return a task of the same function with some options changed.
@@ -149,67 +373,207 @@ class Task(Generic[P, R]):
         Raises:
             TypeError: There is no such option.
         """
-        return Task(self.fn, **cast(Any, {**self._options(), **options}))
+        known_options("task", options, TaskOptions)
+        return Task(self.fn, **cast(TaskOptions, {**self._all_options(), **options}))
 
-    def _options(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "tags": self.tags,
-            "retries": self.retries,
-            "retry_delay_seconds": self.delays_s,
-            "log_prints": self.log_prints,
-            "cache_key_fn": self.cache_key_fn,
-            "cache_policy": self.cache_policy,
-            "cache_expiration": self.cache_expiration,
-        }
+    def on_completion(self, hook: Hook) -> Hook:
+        """Have a function called when a run is Completed; usable as a decorator."""
+        return self._add("on_completion", hook)
 
-    def _rebound(self, fn: Callable[..., Any]) -> "Task[..., R]":
-        return Task(fn, **self._options())
+    def on_failure(self, hook: Hook) -> Hook:
+        """Have a function called when a run has Failed, retries included; a decorator."""
+        return self._add("on_failure", hook)
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        args, kwargs = resolved((args, kwargs))
-        return self._made(bind_submit(args, kwargs, HERE))
+    def on_running(self, hook: Hook) -> Hook:
+        """Have a function called when a run begins; usable as a decorator."""
+        return self._add("on_running", hook)
 
-    def _made(self, bound: Bound) -> Call:
+    def on_commit(self, hook: Hook) -> Hook:
+        """Have a function called with the transaction that commits a run's result; a decorator."""
+        return self._add("on_commit", hook)
+
+    def on_rollback(self, hook: Hook) -> Hook:
+        """Have a function called with the transaction that takes a run back; a decorator."""
+        return self._add("on_rollback", hook)
+
+    def _add(self, option: str, hook: Hook) -> Hook:
+        self.hooks[option] = (*self.hooks[option], *checked_hooks(self.name, option, [hook]))
+        return hook
+
+    def _all_options(self) -> TaskOptions:
+        """Return the options, those of hooks as they are by now."""
+        hooks = {option: list(hooks) for option, hooks in self.hooks.items()}
+        return cast(TaskOptions, {**self.options, **hooks})
+
+    # From options to what travels.
+
+    def _call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None
+    ) -> Call:
+        """Return a direct call, its arguments waited for.
+
+        Raises:
+            UpstreamFailed: Something that it needs has no value.
+        """
+        bound = bind_submit(args, kwargs, HERE, wait_for)
+        if bound.cause is not None:
+            raise UpstreamFailed(bound.cause)
+        return self._made(bound, HERE, single=True)
+
+    def _made(self, bound: Bound, session: Any, *, single: bool, first: int = 0) -> Call:
+        info = replace(self._info(single), first=first)
+        hooks = self.hooks
+        delays = self.options.get("retry_delay_seconds")
+        if delays is None:
+            delays = settings.current().tasks_default_retry_delay_seconds
+        told = self.retry_condition_fn is not None or any(hooks.values())
+        part = self._part()
+        here = session is HERE or not session.traits.remote
         spec = TaskSpec(
             fn=self.fn,
             layout=bound.layout,
-            info=self._info(),
+            info=info,
             retries=self.retries,
-            delays_s=self.delays_s,
+            delays_s=delays_in_seconds(delays, self.retries),
+            jitter=self.retry_jitter_factor,
+            condition=self.retry_condition_fn,
+            timeout_s=self.timeout_seconds,
             is_async=self.is_async,
-            cache=self._cache(),
+            yields=self.yields,
+            cache=self._cache(info),
+            hooks=Hooks(
+                running=hooks["on_running"],
+                completion=hooks["on_completion"],
+                failure=hooks["on_failure"],
+            )
+            if told
+            else None,
+            run_name=self.task_run_name,
+            task=self if told else None,
+            around=None if session is HERE or session.traits.remote else copy_context(),
+            part=part if here and part is not None and part.transaction is not None else None,
         )
-        return Call(spec=spec, sources=bound.sources, count=bound.count, limits=Limits())
+        return Call(
+            spec=spec,
+            sources=bound.sources,
+            count=bound.count,
+            limits=self.limits,
+            infrastructure_retries=self.infrastructure_retries,
+            part=part,
+        )
 
-    def _info(self) -> RunInfo:
+    def _part(self) -> Part | None:
+        """Return what a run does in the transaction around, and at its commit."""
+        transaction, on_commit = joined(), self.hooks["on_commit"]
+        if transaction is None and not on_commit:
+            return None
+        return Part(transaction, on_commit, self.hooks["on_rollback"], write_index)
+
+    def _info(self, single: bool) -> RunInfo:
         around = current()
         parent = around.info if around is not None else None
+        held = settings.current()
         log_prints = self.log_prints
         if log_prints is None:
-            log_prints = parent.log_prints if parent is not None else False
+            log_prints = parent.log_prints if parent is not None else held.logging_log_prints
         inherited = parent.tags if parent is not None else frozenset[str]()
+        flow = parent.flow if parent is not None and parent.kind == TASK_RUN else parent
+        results = parent.results if parent is not None else ResultOptions()
         return RunInfo(
-            kind="Task run",
+            kind=TASK_RUN,
             id=new_id(),
             name=self.name,
+            of=self.name,
+            version=self.version,
             tags=self.tags | inherited | current_tags(),
             log_prints=log_prints,
-            flow_run_id=(parent.flow_run_id or parent.id) if parent is not None else "",
+            flow=flow,
+            results=self._results().over(results),
+            single=single,
+            log_level=level(),
+            loggers=held.logging_extra_loggers,
         )
 
-    def _cache(self) -> CacheSpec | None:
-        if self.cache_key_fn is None and self.cache_policy is None:
+    def _results(self) -> ResultOptions:
+        """Return what the task says itself of its results; asking for more of them keeps them."""
+        options = self.options
+        persist = options.get("persist_result")
+        storage = options.get("result_storage")
+        serializer = options.get("result_serializer")
+        if persist is None:
+            persist = settings.current().tasks_default_persist_result
+        cached = self.cache_policy is not None and self.cache_policy != NO_CACHE
+        asked = (self.cache_key_fn, options.get("result_storage_key"), storage, serializer)
+        if persist is None and (cached or any(one is not None for one in asked)):
+            persist = True
+        return ResultOptions(persist=persist, storage=storage, serializer=serializer)
+
+    def _afforded(self, session: Session) -> Session:
+        """Return a session that can give what the task asks for.
+
+        Raises:
+            ResourcesUnavailable: It can't.
+        """
+        honoured = session.traits.honours
+        beyond = {
+            name: amount
+            for name, amount in self.resources.items()
+            if name not in honoured and not (name == "cpu" and amount == 1)
+        }
+        if beyond:
+            told = ", ".join(f"{name}={amount}" for name, amount in beyond.items())
+            offers = ", ".join(sorted(honoured)) or "none but cpu=1"
+            raise ResourcesUnavailable(
+                f"The task {self.name} asks for {told}, which its runner can't give; it can give "
+                f"{offers}. Use another task_runner, or with_options(resources=None)."
+            )
+        return session
+
+    def _cache(self, info: RunInfo) -> CacheSpec | None:
+        persist, held = info.results.persist, settings.current()
+        if persist is None:
+            persist = held.results_persist_by_default
+        if not persist or held.tasks_disable_caching:
             return None
-        store = registry.result_store(str(settings.home() / "results"))
+        store = _store(info.results.storage)
         expiration = self.cache_expiration
+        refresh = self.options.get("refresh_cache")
+        template = self.options.get("result_storage_key")
+        by_name = template is not None and self.cache_policy is None and self.cache_key_fn is None
+        key = None if by_name else self._key(info)
+        refreshes = held.tasks_refresh_cache if refresh is None else refresh
+        reads = not refreshes and (key is not None or by_name)
         return CacheSpec(
-            key=KeyByFunction(self.cache_key_fn) if self.cache_key_fn else key_of_inputs,
+            key=key or _key_of_call,
             store=store,
             folder=self._folder,
-            lookup=look_up(store, self._folder),
+            lookup=look_up(store, self._folder, single=info.single)
+            if reads
+            else Lookup.merge(store, []),
             expires_in_s=expiration.total_seconds() if expiration is not None else float("inf"),
+            in_memory=self.options.get("cache_result_in_memory", True),
+            reads=reads,
+            serializer=info.results.serializer or held.results_default_serializer,
+            name=functools.partial(_object_name, template) if template is not None else None,
+            by_name=by_name,
+            deferred=joined() is not None,
         )
+
+    def _key(self, info: RunInfo) -> Callable[..., bytes | None] | None:
+        """Return what makes the keys of calls; None if calls share no results."""
+        if self.cache_key_fn is not None:
+            return KeyByFunction(self.cache_key_fn)
+        flow = info.flow
+        facts = KeyFacts(
+            task_name=self.name,
+            task_key=self.task_key,
+            fn=self.fn,
+            run_id=info.id,
+            flow_run_id=info.flow_run_id,
+            flow_parameters=flow.parameters if flow is not None else None,
+            task=self,
+        )
+        return key_maker(DEFAULT if self.cache_policy is None else self.cache_policy, facts)
 
     @functools.cached_property
     def _folder(self) -> str:
@@ -230,22 +594,56 @@ def task(fn: Any = None, /, **options: Any) -> Any:
     """Make a task of a function: `@task`, `@task(retries=3)` or `task(fn)`.
 
     Args:
-        fn: The function; sync or async.
+        fn: The function: sync, async, or a generator of either kind.
         **options: Any of these:
 
             name: What runs and log lines call it; the function's name if not given.
+            description: For people; the function's docstring if not given.
+            version: Yours, for the record.
             tags: Labels of all its runs, added to those of the flow around.
+            task_run_name: What its runs are called: a template of the arguments such as
+                "load-{day}", or a function that returns a name.
             retries: How often it is called again after an exception.
-            retry_delay_seconds: Seconds before each retry, a timedelta, or one number for each, the
-                last of which serves all later retries. No slot is held meanwhile.
+            retry_delay_seconds: Seconds before each retry, a timedelta, one number for each, the
+                last of which serves all later retries, or `exponential_backoff(...)`. No slot is
+                held meanwhile.
+            retry_jitter_factor: Share of a delay that is added to it at random, at most.
+            retry_condition_fn: Asked as condition(task, task_run, state) before a retry; may be
+                async. No retry unless it returns True.
+            infrastructure_retries: How often a call that its worker died of is run again; never
+                uses up `retries`.
+            timeout_seconds: How long a try may take; it then ends TimedOut.
             log_prints: Whether prints become log lines; None does what the flow does.
+            cache_policy: What makes two calls equal, so that they share a result: `INPUTS`,
+                `INPUTS + TASK_SOURCE`, ...; kept results without a policy have `DEFAULT`.
             cache_key_fn: Called with a `TaskRunContext` and the arguments by name; calls with equal
                 keys share a result. Return None not to cache a call.
-            cache_policy: `INPUTS`: calls with equal arguments share a result.
             cache_expiration: How long a result may be used; for ever if not given.
+            refresh_cache: True runs and keeps a new result, whatever is known.
+            persist_result: Whether results are kept; None does what the flow does, and keeps them
+                where another of these options needs it.
+            result_storage: Folder, URL or store of kept results.
+            result_storage_key: Name of the object that holds the result, a template of
+                `{parameters[...]}`; what is there already is taken as the result.
+            result_serializer: "pickle", "json", "compressed/pickle", "compressed/json", or an
+                object with `dumps` and `loads`.
+            cache_result_in_memory: False keeps no value in memory that storage holds.
+            resources: What a call needs of the cluster, such as {"gpu": 1}; direct calls need
+                nothing.
+            chunk_size: Most elements of a map that travel together.
+            max_in_flight: Most elements of a map that are started and not finished.
+            on_error: What a map's `result()` does with failed elements: "raise", or "collect" to
+                put the exceptions in the places of the values.
+            on_completion: Functions that are called as hook(task, task_run, state); also to be
+                added with `@my_task.on_completion`, and the same for the other four.
+            on_failure: Called when a run has failed for good.
+            on_running: Called when a run begins.
+            on_commit: Called with the transaction when a run's result is committed.
+            on_rollback: Called with the transaction when a run is to be taken back.
 
     Raises:
         ReservedArgumentError: A parameter has a name that calls need themselves.
+        TypeError: An option isn't known, or isn't what it must be.
     """
     if fn is None:
         return functools.partial(_make, options)
@@ -256,98 +654,103 @@ def _make(options: dict[str, Any], fn: Any) -> Any:
     return made_of(fn, lambda function: Task(function, **options))
 
 
-class ClassBound:
-    """A class attribute that binds what it holds to the class, as a classmethod is bound.
-
-    A classmethod itself doesn't bind other descriptors any more, from Python 3.13 on.
-    """
-
-    def __init__(self, held: Any) -> None:
-        self.held = held
-
-    def __get__(self, instance: object, owner_type: type | None = None) -> Any:
-        """Bind to the class that it was looked up on."""
-        return self.held.__get__(owner_type or type(instance))
-
-
-def made_of(fn: Any, make: Callable[[Any], Any]) -> Any:
-    """Make a task or flow of a function, a static method or a class method."""
-    if isinstance(fn, staticmethod):
-        return staticmethod(make(cast(Any, fn).__func__))
-    if isinstance(fn, classmethod):
-        return ClassBound(make(cast(Any, fn).__func__))
-    return make(fn)
-
-
-def bound_method(fn: Callable[..., R], instance: object) -> Callable[..., R]:
-    """Return a function with its first argument given, as Python binds methods."""
-    return cast("Callable[..., R]", functools.partial(fn, instance))
-
-
-def delays_in_seconds(delays: Delays) -> tuple[float, ...]:
-    """Return retry delays as a tuple of seconds.
+def _known_policy(name: str, options: TaskOptions) -> CachePolicy | None:
+    """Return a task's cache policy.
 
     Raises:
-        TypeError: They are neither numbers nor a timedelta.
-        ValueError: One is negative, or there are more than 50.
+        UsageError: It is no policy; a task would run uncached without a word.
     """
-    if isinstance(delays, timedelta):
-        delays = delays.total_seconds()
-    if isinstance(delays, (int, float)):
-        delays = (delays,) if delays else ()
-    if isinstance(delays, str) or not isinstance(cast(Any, delays), Sequence):
-        raise TypeError(f"retry_delay_seconds takes seconds or a list of them, not {delays!r}.")
-    if len(delays) > 50:
-        raise ValueError(f"retry_delay_seconds takes at most 50 delays, not {len(delays)}.")
-    if any(delay < 0 for delay in delays):
-        raise ValueError(f"A retry can't be delayed by a negative time: {list(delays)}.")
-    return tuple(float(delay) for delay in delays)
-
-
-def checked_retries(name: str, retries: int) -> int:
-    """Return a number of retries if it is one.
-
-    Raises:
-        UsageError: It isn't a whole number of at least 0.
-    """
-    if type(retries) is not int or retries < 0:
-        raise UsageError(f"{name} can be retried 0 or more times, not {retries!r}.")
-    return retries
-
-
-def _known_policy(name: str, policy: Any) -> CachePolicy | None:
-    """Return a cache policy if it is one that tasks can follow.
-
-    Raises:
-        UsageError: It isn't; a task would run uncached without a word.
-    """
-    if policy is not None and policy != INPUTS:
+    policy: Any = options.get("cache_policy")
+    if policy is None:
+        return None
+    if not isinstance(policy, CachePolicy):
         raise UsageError(
-            f"The task {name} can't follow cache_policy={policy!r}. Give INPUTS, from fanfold, or "
-            "make keys of your own by cache_key_fn."
+            f"The task {name} can't follow cache_policy={policy!r}. Give a policy such as INPUTS, "
+            "from fanfold, or make keys of your own by cache_key_fn."
+        )
+    if options.get("persist_result") is False and policy != NO_CACHE:
+        warnings.warn(
+            f"The task {name} has a cache_policy and persist_result=False: nothing is kept, so "
+            "nothing is cached.",
+            stacklevel=5,
         )
     return policy
 
 
-def refuse_reserved(kind: str, name: str, signature: inspect.Signature) -> None:
-    """Refuse parameters with names that calls need themselves.
+def _checked_storage_key(name: str, template: Any) -> None:
+    """Refuse what can't be a template.
 
     Raises:
-        ReservedArgumentError: There is one.
+        TypeError: It is no string.
     """
-    taken = sorted(RESERVED & signature.parameters.keys())
-    if taken:
-        raise ReservedArgumentError(
-            f"The {kind} {name} declares the parameter {taken[0]!r}, which calls of a {kind} need "
-            "themselves. Give it another name."
-        )
+    if template is not None and not isinstance(template, str):
+        raise TypeError(f"result_storage_key of {name} is a string, not {template!r}.")
 
 
-def _value(run: Run) -> Any:
+def _known_on_error(name: str, choice: Any) -> OnError:
+    if choice not in ("raise", "collect"):
+        raise UsageError(f'on_error of {name} is "raise" or "collect", not {choice!r}.')
+    return choice
+
+
+def _is_async(fn: Any) -> bool:
+    if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
+        return True
+    return bool(getattr(fn, "is_async", False)) or inspect.iscoroutinefunction(type(fn).__call__)
+
+
+def _store(choice: ResultStore | str | Path | None) -> ResultStore:
+    return registry.result_store_of(choice or settings.current().results_default_storage)
+
+
+def _key_of_call(spec: TaskSpec, arguments: dict[str, Any]) -> bytes:
+    """Return a key that no other call has: the result is kept, and shared with none."""
+    context = current()
+    element = context.element if context is not None else None
+    return keys.digest(("call", spec.info.id, element.index if element is not None else 0))
+
+
+def _object_name(template: str, spec: TaskSpec, arguments: dict[str, Any]) -> str:
+    """Return the name of the object that holds a call's result."""
+    variables = {
+        "parameters": arguments,
+        "flow_run": runtime.flow_run,
+        "task_run": runtime.task_run,
+    }
+    return filled_in(template, spec.info.of, variables)
+
+
+def _ended(run: Run, return_state: bool) -> Any:
+    future: TaskFuture[Any] = TaskFuture(run)
+    if not return_state:
+        return _value(future)
+    state = future.state
+    # What was called here is done, and its value at hand: no reference to the run is needed.
+    return replace(state, source=None, data=future.result()) if state.is_completed() else state
+
+
+def _value(future: TaskFuture[Any]) -> Any:
     try:
-        return TaskFuture[Any](run).result()
+        return future.result()
     except BaseException as error:
         raise trimmed(error)  # noqa: B904  its own chain is kept as it is
+
+
+def _upstream_failed(error: UpstreamFailed, return_state: bool) -> State:
+    if not return_state:
+        raise trimmed(error)
+    return State(code=StateName.UPSTREAM_FAILED, message=str(error), error=error)
+
+
+def _items(call: Call) -> Any:
+    _value(TaskFuture((yield from call_here_yielding(call))))
+
+
+async def _items_async(call: Call) -> Any:
+    runs: list[Run] = []
+    async for item in call_here_yielding_async(call, runs.append):
+        yield item
+    _value(TaskFuture(runs[0]))
 
 
 def _default_runner() -> Any:

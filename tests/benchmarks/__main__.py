@@ -26,6 +26,7 @@ from typing import Any
 from tests.benchmarks import (
     calls,
     durations,
+    keys,
     kills,
     machine,
     memory,
@@ -38,6 +39,7 @@ from tests.benchmarks.grounds import NAMES, opened
 BENCHMARKS: dict[str, ModuleType] = {
     "start": start,
     "calls": calls,
+    "keys": keys,
     "throughput": throughput,
     "durations": durations,
     "memory": memory,

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("fanfold.testing.runners", "fanfold.testing.desk")
+pytest.register_assert_rewrite("fanfold.testing")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from fanfold.engine import wire
 from fanfold.engine.work import Work
-from fanfold.ports.runner import Ref, Session, Site
+from fanfold.ports.runner import Ref, Session, Site, TaskRunner
 from fanfold.values.errors import ChunkCancelled, InfrastructureError, WorkerLost
 from fanfold.values.messages import Report
 from fanfold.values.resources import Traits
@@ -63,6 +63,30 @@ class DeclaresLess(Bug):
     @property
     def traits(self) -> Traits:
         return replace(self.inner.traits, kills=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """A real runner whose sessions have a bug."""
+
+    inner: TaskRunner
+    bug: type[Bug]
+
+    def open(self, heard: Callable[[str, bytes], None]) -> Any:
+        """Open a session with the bug in it."""
+        return self.bug(self.inner.open(heard))
+
+
+class NoBug(Bug):
+    """For bugs that are the runner's own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Singular(Planted):
+    """Compares equal to nothing but itself."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 class RunsInSubmit(Bug):
@@ -143,7 +167,7 @@ class TurnsNeeds(Bug):
 
 
 class ComputesAgain(Bug):
-    """Makes values anew for each who needs them."""
+    """Makes values anew for each element that needs them."""
 
     def __init__(self, inner: Session) -> None:
         super().__init__(inner)
@@ -152,7 +176,7 @@ class ComputesAgain(Bug):
     def submit(
         self, chunk: Any, needs: Sequence[Ref] = (), shared: Sequence[Ref] = (), *, done: Done
     ) -> Ref:
-        for need in needs:
+        for need in needs if isinstance(chunk, Work) else ():
             again = threading.Event()
             self.inner.submit(*self._made[need], done=lambda report, end=again: end.set())
             again.wait()
@@ -276,3 +300,54 @@ class SharesTwice(Bug):
 
     def share(self, key: str, payload: bytes) -> Ref:
         return self.inner.share(f"{key}-{next(self._numbers)}", payload)
+
+
+class SubmitsTwice(Bug):
+    """Has large chunks carried out by two workers, for the case that one is slow."""
+
+    def submit(
+        self, chunk: Any, needs: Sequence[Ref] = (), shared: Sequence[Ref] = (), *, done: Done
+    ) -> Ref:
+        if chunk.label == "same" and not needs:
+            copied = threading.Event()
+            self.inner.submit(chunk, needs, shared, done=lambda report: copied.set())
+            copied.wait()
+        return super().submit(chunk, needs, shared, done=done)
+
+
+class LosesTheWords(Bug):
+    """Keeps nothing of an exception that doesn't travel."""
+
+    def report(self, chunk: Any, report: Report) -> Report:
+        details = {
+            at: replace(detail, failure=replace(detail.failure, kind="Exception", message=""))
+            if detail.failure is not None and detail.failure.error is None
+            else detail
+            for at, detail in report.details.items()
+        }
+        return replace(report, details=details)
+
+
+class BringsAllHome(Bug):
+    """Fetches values as soon as they are there, to have them at hand."""
+
+    def __init__(self, inner: Session) -> None:
+        super().__init__(inner)
+        self._refs: dict[str, Ref] = {}
+        self._home: list[bytes] = []
+
+    def submit(
+        self, chunk: Any, needs: Sequence[Ref] = (), shared: Sequence[Ref] = (), *, done: Done
+    ) -> Ref:
+        known = threading.Event()
+
+        def told(report: Report) -> None:
+            known.wait()
+            if report.error is None:
+                (values,) = self.inner.fetch([ref])
+                self._home += [bytes(buffer) for buffer in values]
+            done(report)
+
+        ref = self.inner.submit(chunk, needs, shared, done=told)
+        known.set()
+        return ref

@@ -41,6 +41,10 @@ class TestThreads(LocalSuite):
     def runner(self) -> ThreadPoolTaskRunner:
         return ThreadPoolTaskRunner()
 
+    @pytest.fixture
+    def narrow_runner(self) -> ThreadPoolTaskRunner:
+        return ThreadPoolTaskRunner(max_workers=1)
+
 
 class TestProcesses(LocalSuite):
     __test__ = True
@@ -48,3 +52,7 @@ class TestProcesses(LocalSuite):
     @pytest.fixture
     def runner(self) -> ProcessTaskRunner:
         return ProcessTaskRunner(max_workers=2)
+
+    @pytest.fixture
+    def narrow_runner(self) -> ProcessTaskRunner:
+        return ProcessTaskRunner(max_workers=1)

@@ -11,12 +11,14 @@ import pytest
 from fanfold.adapters.runners.processes import ProcessTaskRunner
 from fanfold.adapters.runners.threads import ThreadPoolTaskRunner
 from fanfold.ports.runner import TaskRunner
-from fanfold.testing import runners
-from tests.conformance import planted
+from fanfold.testing import checks_closing, checks_reports
+from fanfold.testing.traits import pinned
+from fanfold.values.resources import Traits
+from tests.conformance import planted, planted_waits
 from tests.conformance.test_local_runners import LocalSuite
 
 FAST_CHUNKS = 2 * planted.SOME
-SLOW = frozenset({"02", "17", "28"})
+SLOW = frozenset({"02", "14", "17", "25", "28", "29", "31"})
 """Checks that aren't run beside a bug on processes, unless it is theirs: a second each."""
 
 
@@ -28,6 +30,7 @@ class Planting:
     check: str
     """The beginning of its name."""
     into: type[Any] = ThreadPoolTaskRunner
+    by: type[planted.Planted] = planted.Planted
     deadline_s: float = 60.0
     """Short for checks that find their bug by waiting in vain."""
 
@@ -43,13 +46,31 @@ PLANTINGS = [
     Planting(bug=planted.ComputesAgain, check="06"),
     Planting(bug=planted.LooksInside, check="07", into=ProcessTaskRunner),
     Planting(bug=planted.FailsDependents, check="08"),
+    Planting(bug=planted.SubmitsTwice, check="09"),
     Planting(bug=planted.PicklesTheTask, check="10", into=ProcessTaskRunner),
+    Planting(bug=planted_waits.CancelsNoneThatWait, check="13"),
+    Planting(bug=planted_waits.StopsNobody, check="14", deadline_s=2.0),
+    Planting(
+        bug=planted_waits.InterruptsNobody, check="14", into=ProcessTaskRunner, deadline_s=2.0
+    ),
+    Planting(bug=planted_waits.TellsOfEachCancel, check="15"),
+    Planting(bug=planted_waits.ReportsInOrder, check="16", deadline_s=2.0),
     Planting(bug=planted.RepeatsAfterADeath, check="17", into=ProcessTaskRunner),
     Planting(bug=planted.HidesDeaths, check="18", into=ProcessTaskRunner),
     Planting(bug=planted.FailsTheChunk, check="19", into=ProcessTaskRunner),
+    Planting(bug=planted.LosesTheWords, check="20", into=ProcessTaskRunner),
     Planting(bug=planted.LeavesAProcess, check="21_close_ends"),
     Planting(bug=planted.LeavesAThread, check="21_close_leaves"),
+    Planting(bug=planted_waits.NestsOnTheCluster, check="22", deadline_s=2.0),
+    Planting(bug=planted_waits.SaysItAtTheEnd, check="23", into=ProcessTaskRunner, deadline_s=2.0),
+    Planting(bug=planted_waits.EndsAfterOneElement, check="24"),
+    Planting(bug=planted_waits.HoldsTheGil, check="25"),
+    Planting(bug=planted.NoBug, by=planted.Singular, check="26"),
+    Planting(bug=planted_waits.GivesUpForAll, check="27"),
     Planting(bug=planted.SharesTwice, check="28"),
+    Planting(bug=planted.BringsAllHome, check="29", into=ProcessTaskRunner),
+    Planting(bug=planted_waits.WaitsInTheSlot, check="30", deadline_s=2.0),
+    Planting(bug=planted_waits.HasNoLimits, check="31"),
 ]
 CHECKS: dict[str, Callable[..., None]] = {
     name.removeprefix("test_"): check
@@ -61,33 +82,38 @@ CHECKS: dict[str, Callable[..., None]] = {
 @pytest.fixture(autouse=True)
 def small_and_tidy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the checks find their bugs sooner, and end what some bugs leave behind."""
-    monkeypatch.setattr(runners, "FAST_CHUNKS", FAST_CHUNKS)
-    monkeypatch.setattr(runners, "GONE_S", 0.5)
-    monkeypatch.setattr(runners, "CLEAN_S", 0.5)
-    planted.LeavesAThread.end.clear()
+    monkeypatch.setattr(checks_reports, "FAST_CHUNKS", FAST_CHUNKS)
+    monkeypatch.setattr(checks_closing, "GONE_S", 0.5)
+    monkeypatch.setattr(checks_closing, "CLEAN_S", 0.5)
+    ends = (planted.LeavesAThread.end, planted_waits.Lingering.end)
+    for end in ends:
+        end.clear()
     yield
-    planted.LeavesAThread.end.set()
+    for end in ends:
+        end.set()
     for process in planted.LeavesAProcess.left:
         process.communicate()
     planted.LeavesAProcess.left.clear()
 
 
-def runner_with(planting: Planting) -> TaskRunner:
-    class Buggy(planting.into):
-        def open(self, heard: Any) -> Any:
-            return planting.bug(super().open(heard))
-
+def runner_with(planting: Planting, fixture: str) -> TaskRunner:
     # With fewer threads, the elements of the smallest maps would share chunks.
-    runner: TaskRunner = Buggy(max_workers=2 if planting.into is ProcessTaskRunner else 4)
-    return runner
+    workers = 2 if planting.into is ProcessTaskRunner else 4
+    inner = planting.into(1 if fixture == "narrow_runner" else workers)
+    return planting.by(inner, planting.bug)
+
+
+class Suite(LocalSuite):
+    def pinned(self, runner: Any, *, borrowed: bool) -> Traits:
+        return pinned(runner.inner, borrowed=borrowed)
 
 
 def is_red(name: str, planting: Planting, folder: Path) -> bool:
-    suite = LocalSuite()
+    suite = Suite()
     suite.deadline_s = planting.deadline_s
     folder.mkdir()
     wanted = list(inspect.signature(CHECKS[name]).parameters)[1:]
-    given = [folder if what == "tmp_path" else runner_with(planting) for what in wanted]
+    given = [folder if what == "tmp_path" else runner_with(planting, what) for what in wanted]
     try:
         CHECKS[name](suite, *given)
     except AssertionError:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from fanfold import INPUTS, flow, task, task_input_hash
-from fanfold.values.errors import UsageError
+from fanfold.caching import NO_CACHE, TASK_SOURCE, CachePolicy
+from fanfold.values.errors import KeyNotStable, UsageError
 
 POLICIES: list[dict[str, Any]] = [{"cache_policy": INPUTS}, {"cache_key_fn": task_input_hash}]
 by_any_policy = pytest.mark.parametrize("options", POLICIES, ids=["INPUTS", "task_input_hash"])
@@ -347,3 +348,47 @@ def test_a_task_that_was_pickled_still_follows_its_policy() -> None:
     work = cloudpickle.loads(cloudpickle.dumps(task(cache_policy=INPUTS)(lambda value: value)))
 
     assert states(work, 1, 1) == ["Completed", "Cached"]
+
+
+def test_a_strict_policy_fails_the_call_that_has_no_key() -> None:
+    calls: list[Any] = []
+    work = made(calls, cache_policy=(INPUTS - "c").configure(strict=True))
+
+    with pytest.raises(KeyNotStable, match=r"b\[0\] is a _thread.lock"):
+        work(1, [threading.Lock()])
+
+    assert calls == []
+    assert work(1, 2, 3) == work(1, 2, threading.Lock()) == [1, 2, 3]
+    assert len(calls) == 1
+
+
+def test_a_policy_that_a_user_wrote_is_followed_in_maps() -> None:
+    class ByParity(CachePolicy):
+        def compute_key(self, task_ctx: Any, inputs: Any, flow_parameters: Any, **_: Any) -> Any:
+            return None if inputs["a"] == 0 else f"{task_ctx.task.name} {inputs['a'] % 2}"
+
+    work = made([], cache_policy=ByParity())
+
+    @flow
+    def around() -> tuple[list[Any], dict[str, int]]:
+        futures = work.map([3, 1, 2, 0])
+        futures.wait()
+        return futures.result(), dict(futures.states)
+
+    work(1)
+    work(2)
+
+    assert around() == ([[1, 2, 3]] * 2 + [[2, 2, 3], [0, 2, 3]], {"Completed": 1, "Cached": 3})
+
+
+def test_code_counts_where_the_policy_says_so() -> None:
+    def bump(step: int) -> Any:
+        def helper(x: int) -> int:
+            return x + step
+
+        return task(cache_policy=INPUTS + TASK_SOURCE)(lambda x: helper(x))
+
+    assert states(bump(1), 1, 1) == ["Completed", "Cached"]
+    assert states(bump(2), 1, 1) == ["Completed", "Cached"]
+    assert states(bump(1), 1) == ["Cached"]
+    assert states(bump(2).with_options(cache_policy=NO_CACHE), 1, 1) == ["Completed", "Completed"]

@@ -1,6 +1,7 @@
 """Maps: one call of a task for each element."""
 
 import asyncio
+import itertools
 import operator
 import threading
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from fanfold import MapFuture, TaskFuture, flow, task, unmapped
 from fanfold.adapters.runners.threads import ThreadPoolTaskRunner
 from fanfold.engine.context import current
 from fanfold.values.errors import (
+    MapError,
     MappingLengthMismatch,
     MappingMissingIterable,
     UpstreamFailed,
@@ -130,9 +132,11 @@ def test_a_map_over_a_map_loses_only_what_failed() -> None:
         two = same.map(one)
         three = same.map(two)
         three.wait()
-        return [[future.state for future in futures] for futures in (one, two, three)]
+        states.extend([future.state for future in futures] for futures in (one, two, three))
 
-    one, two, three = chained()
+    states: list[list[Any]] = []
+    chained()
+    one, two, three = states
 
     assert [state.name for state in one] == ["Completed", "Failed", "Completed"]
     for states in (two, three):
@@ -349,3 +353,84 @@ def test_an_element_that_raises_stop_iteration_does_not_cut_the_others_off() -> 
 
     assert isinstance(values[1], RuntimeError)
     assert [values[0], *values[2:]] == [0, 2, 3]
+
+
+def test_an_endless_iterator_is_mapped_over_until_its_walk_is_left() -> None:
+    @flow
+    def around() -> list[int]:
+        walk = itertools.islice(add.map(itertools.count(), unmapped(10)), 3_000)
+        return [future.result() for future in walk]
+
+    assert around() == list(range(10, 3_010))
+
+
+def test_a_long_generator_gives_all_its_results() -> None:
+    assert mapped(add_one, (n for n in range(5_000))) == list(range(1, 5_001))
+    assert mapped(add, iter(range(5_000)), y=list(range(5_000))) == list(range(0, 10_000, 2))
+
+
+def test_elements_of_a_stream_are_counted_over_its_whole_length() -> None:
+    @flow
+    def around() -> None:
+        futures = fails_on_two.map(itertools.chain(range(3, 2_003), [2], range(3, 100)))
+        assert [future.state.name for future in futures.failed] == ["Failed"]
+        assert futures[2_000].task_run_id.endswith("-2000")
+        assert repr(futures[2_000]) == "<TaskFuture fails_on_two[2000] Failed>"
+        assert futures.states == {"Completed": 2_097, "Failed": 1}
+
+    around()
+
+
+def test_only_max_in_flight_elements_of_a_stream_are_started_before_they_are_walked() -> None:
+    started: list[int] = []
+
+    @task
+    def noted(x: int) -> int:
+        started.append(x)
+        return x
+
+    @flow
+    def around() -> None:
+        for walked, future in enumerate(noted.map(itertools.count(), max_in_flight=5)):
+            assert future.result() == walked
+            assert len(started) <= walked + 5
+            if walked == 100:
+                break
+
+    around()
+
+
+def test_failures_may_be_collected_instead_of_raised() -> None:
+    values = mapped(fails_on_two, [1, 2, 3], on_error="collect")
+
+    assert [values[0], values[2]] == [1, 3] and isinstance(values[1], ValueError)
+
+
+def test_failures_of_several_elements_are_told_together() -> None:
+    with pytest.raises(ValueError, match=r"2 of 4 elements of `fails_on_two` failed") as caught:
+        mapped(fails_on_two, [2, 1, 2, 3])
+
+    assert isinstance(caught.value, MapError)
+    assert [group.count for group in caught.value.groups] == [2]
+
+
+def test_a_retry_runs_the_failed_elements_alone_and_keeps_the_others() -> None:
+    calls: list[int] = []
+
+    @task
+    def once(x: int) -> int:
+        calls.append(x)
+        if x == 5 and calls.count(5) == 1:
+            raise ValueError(x)
+        return x
+
+    @flow
+    def around() -> list[int]:
+        futures = once.map(range(100), chunk_size=10)
+        futures.wait()
+        assert futures.states == {"Completed": 99, "Failed": 1}
+        futures.retry_failed()
+        return futures.result()
+
+    assert around() == list(range(100))
+    assert sorted(calls) == sorted([*range(100), 5])

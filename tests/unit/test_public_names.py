@@ -5,17 +5,32 @@ import pytest
 import fanfold
 
 PUBLIC = [
+    "DEFAULT",
+    "FLOW_PARAMETERS",
     "INPUTS",
+    "NO_CACHE",
+    "RUN_ID",
+    "TASK_SOURCE",
+    "CachePolicy",
     "Flow",
     "MapFuture",
     "State",
     "Task",
     "TaskFuture",
+    "allow_failure",
+    "as_completed",
+    "exponential_backoff",
     "flow",
+    "get_run_logger",
+    "opaque",
+    "quote",
+    "runtime",
     "tags",
     "task",
     "task_input_hash",
+    "transaction",
     "unmapped",
+    "wait",
 ]
 
 

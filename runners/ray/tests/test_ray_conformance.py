@@ -37,6 +37,8 @@ def borrowed() -> Iterator[Borrowed]:
 
 class TestRay(RunnerSuite):
     borrows = True
+    later = frozenset({14})
+    """An interrupt only shows what runs that it should stop."""
 
     @pytest.fixture
     def runner(self, borrowed: Borrowed) -> RayTaskRunner:

@@ -1,10 +1,50 @@
-"""Which run the current code belongs to: context variables, one for flows and one for tasks."""
+"""Which run the current code belongs to: context variables, one for the run and one for tags."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+
+from fanfold.engine.dataflow import ATOMS
+
+FLOW_RUN = "Flow run"
+TASK_RUN = "Task run"
+TRAVELLING_BYTES = 1024
+"""Parameters of a flow up to about this size go along with its tasks."""
+
+
+class Parameters(dict[str, Any]):
+    """A flow's parameters; only small plain ones travel to other processes with its tasks."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        small = {
+            name: value
+            for name, value in self.items()
+            if type(value) in ATOMS
+            and (not isinstance(value, (str, bytes)) or len(value) <= TRAVELLING_BYTES)
+        }
+        return Parameters, (small,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultOptions:
+    """Whether and where results are kept, as a flow hands it down to what runs inside."""
+
+    persist: bool | None = None
+    storage: Any = None
+    """A URL, a path or a store; None: the default one."""
+    serializer: Any = None
+    """A name or an object; None: the default one."""
+
+    def over(self, others: "ResultOptions") -> "ResultOptions":
+        """Return these options, the unset ones as the others have them."""
+        return ResultOptions(
+            persist=others.persist if self.persist is None else self.persist,
+            storage=others.storage if self.storage is None else self.storage,
+            serializer=others.serializer if self.serializer is None else self.serializer,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,9 +55,53 @@ class RunInfo:
     """"Flow run" or "Task run", as log lines call it."""
     id: str
     name: str
+    of: str = ""
+    """Name of the flow or task."""
+    version: str | None = None
     tags: frozenset[str] = frozenset()
     log_prints: bool = False
-    flow_run_id: str = ""
+    flow: "RunInfo | None" = None
+    """Of a task run: the flow run around it. Of a flow run: the one that called it."""
+    parameters: Mapping[str, Any] = field(default_factory=Parameters)
+    """Of a flow run: its arguments by name, defaults included."""
+    run_count: int = 1
+    started: datetime | None = None
+    first: int = 0
+    """Index of the first element among those of a streamed map."""
+    single: bool = True
+    """Whether it is one call, not a map."""
+    results: ResultOptions = field(default_factory=ResultOptions)
+    """What tasks and subflows inside take over."""
+    log_level: int = 0
+    """Lines below it don't travel home from a worker."""
+    loggers: tuple[str, ...] = ()
+    """Other loggers whose lines belong to the run."""
+
+    @property
+    def flow_run_id(self) -> str:
+        """Id of the flow run that it belongs to; its own if it is one."""
+        if self.kind == FLOW_RUN:
+            return self.id
+        return self.flow.id if self.flow is not None else ""
+
+    def element_id(self, index: int) -> str:
+        """Return the task run id of an element; a single call is its run."""
+        return self.id if self.single else f"{self.id}-{self.first + index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Element:
+    """One call of a task, as its own code may know it."""
+
+    index: int
+    """Its place in the map."""
+    position: int = 0
+    """Its place in the chunk."""
+    run_count: int = 1
+    name: str = ""
+    started: datetime | None = None
+    arguments: Callable[[], Mapping[str, Any]] = dict
+    """Returns the call's arguments by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +109,17 @@ class RunContext:
     """The run that the current code belongs to."""
 
     info: RunInfo
-    tell: Callable[[str], None]
-    """Takes a printed line; used only where `info.log_prints`."""
+    send: Callable[[bytes], None] | None = None
+    """Takes log lines home; None where the driver's own logging is at hand."""
     owner: Any = None
     """The live flow run, at the driver; None inside tasks."""
+    at: Callable[[], Element] | None = None
+    """Derives the running element; None in flow runs."""
+
+    @property
+    def element(self) -> Element | None:
+        """The running element of a task run."""
+        return self.at() if self.at is not None else None
 
 
 _CURRENT: ContextVar[RunContext | None] = ContextVar("fanfold_run", default=None)
@@ -41,8 +132,8 @@ def current() -> RunContext | None:
 
 
 @contextmanager
-def running(context: RunContext) -> Generator[RunContext]:
-    """Let the code inside belong to a run."""
+def running(context: RunContext | None) -> Generator[RunContext | None]:
+    """Let the code inside belong to a run, or to none."""
     token = _CURRENT.set(context)
     try:
         yield context

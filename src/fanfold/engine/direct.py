@@ -4,12 +4,21 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
+from contextlib import aclosing
 from typing import Any
 
+from fanfold.engine.announcing import call_hooks
 from fanfold.engine.committing import write_index
-from fanfold.engine.drive import drive, drive_async
-from fanfold.engine.effects import Commit, Event, Publish, Remake, Submit, Wait
+from fanfold.engine.context import current
+from fanfold.engine.drive import (
+    Stream,
+    drive,
+    drive_async,
+    drive_yielding,
+    drive_yielding_async,
+)
+from fanfold.engine.effects import Announce, Commit, Event, Publish, Remake, Submit, Wait
 from fanfold.engine.run import Call, Run
 from fanfold.engine.story import story
 from fanfold.engine.telling import retell
@@ -47,7 +56,7 @@ class _Here:
     def fetch(self, refs: Sequence[Ref], timeout_s: float | None = None) -> Sequence[Values]:
         return [ref.values for ref in refs]
 
-    def cancel(self, refs: Collection[Ref]) -> None:
+    def cancel(self, refs: Collection[Ref], *, interrupt: bool = False) -> None:
         """There is never anything pending."""
 
     def close(self) -> None:
@@ -74,16 +83,25 @@ class _Held:
 class _Caller:
     """Carries out the effects of one run in the calling thread or loop."""
 
-    def __init__(self, run: Run, sleep: Callable[[float], Any], *, in_loop: bool = False) -> None:
+    def __init__(
+        self,
+        run: Run,
+        sleep: Callable[[float], Any],
+        *,
+        in_loop: bool = False,
+        streams: bool = False,
+    ) -> None:
         self._run = run
         self._in_loop = in_loop
+        self._streams = streams
         self._sleep = sleep
         self._heard: deque[dict[str, Any]] = deque([{}])
         self._performers: dict[type, Callable[[Any], Any]] = {
             Submit: self._submit,
             Wait: self._wait,
             Commit: self._commit,
-            Publish: self._nothing,
+            Publish: self._publish,
+            Announce: self._announce,
             Remake: self._nothing,
         }
 
@@ -92,6 +110,8 @@ class _Caller:
 
     def _submit(self, effect: Submit) -> Any:
         held = _Held()
+        if self._streams:
+            return self._streamed(effect.work, held)
         if self._in_loop and self._run.call.spec.is_async:
             return self._submit_async(effect.work, held)
         report, held.values = effect.work.run(HERE.fetch(effect.needs), (), HERE)
@@ -102,6 +122,16 @@ class _Caller:
         report, held.values = await work.run_async(HERE)
         self._heard.append({"report": report})
         return held
+
+    def _streamed(self, work: Work, held: _Held) -> Stream:
+        def end_with(ended: tuple[Report, Values]) -> None:
+            report, held.values = ended
+            self._heard.append({"report": report})
+
+        run = work.run_yielding_async if self._in_loop else work.run_yielding
+        stream = Stream(run(HERE, end_with))
+        stream.outcome = held
+        return stream
 
     def _wait(self, effect: Wait) -> Any:
         if self._heard:
@@ -121,14 +151,32 @@ class _Caller:
         what = self._heard.popleft() if self._heard else {}
         return Event(now=time.monotonic(), slots=HERE.slots(), **what)
 
+    def _publish(self, effect: Publish) -> None:
+        """Nobody depends on a direct call but the transaction that it is in."""
+        part = self._run.call.part
+        if part is not None and part.news(self._run, effect.spans):
+            part.roll_back()
+
     def _commit(self, effect: Commit) -> None:
+        part = self._run.call.part
+        if part is not None and part.hold(effect):
+            self._heard.append({"committed": effect.number})
+            return
         try:
             write_index(self._run, effect)
         except Exception as error:  # the run has its value; only later runs miss it
             self._run.warnings.append(f"The result of {self._run.name} isn't kept: {error}")
         self._heard.append({"committed": effect.number})
 
-    def _nothing(self, effect: Publish | Remake) -> None:
+    def _announce(self, effect: Announce) -> None:
+        part = self._run.call.part
+        if effect.committed and part is not None:
+            part.tell_committed(effect.indices)
+        else:
+            call_hooks(self._run, effect.indices)
+        self._heard.append({"announced": True})
+
+    def _nothing(self, effect: Remake) -> None:
         """Nobody depends on a direct call."""
 
 
@@ -148,9 +196,34 @@ async def call_here_async(call: Call) -> Run:
     return _over(run)
 
 
+def call_here_yielding(call: Call) -> Generator[Any, None, Run]:
+    """Run one call of a generator task, yielding its items; return its run at the end."""
+    run = Run(call, HERE)
+    caller = _Caller(run, time.sleep, streams=True)
+    yield from drive_yielding(story(run), caller.perform, lambda _: _over(run))
+    return run
+
+
+async def call_here_yielding_async(
+    call: Call, end_with: Callable[[Run], None]
+) -> AsyncGenerator[Any]:
+    """Do the same for an async generator task; `end_with` gets its run."""
+    import asyncio  # 10 ms, which only async tasks need
+
+    run = Run(call, HERE)
+    caller = _Caller(run, asyncio.sleep, in_loop=True, streams=True)
+    told = drive_yielding_async(story(run), caller.perform, lambda _: end_with(_over(run)))
+    async with aclosing(told) as items:
+        async for item in items:
+            yield item
+
+
 def _over(run: Run) -> Run:
     for warning in run.warnings:
         logger.warning("%s", warning)
     run.release()
     run.finished = True
+    context = current()
+    if context is not None and context.owner is not None:
+        context.owner.tally.add(run)
     return run

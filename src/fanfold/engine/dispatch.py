@@ -2,6 +2,7 @@
 
 import heapq
 import logging
+import pickle
 import threading
 import time
 from collections import deque
@@ -12,13 +13,17 @@ from functools import cache
 from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
+from fanfold.engine import watching
+from fanfold.engine.announcing import call_hooks
+from fanfold.engine.chunking import Span
 from fanfold.engine.committing import write_index
 from fanfold.engine.drive import Story
-from fanfold.engine.effects import Commit, Event, Publish, Remake, Submit, Wait
+from fanfold.engine.effects import Announce, Commit, Event, Publish, Remake, Submit, Wait
 from fanfold.engine.run import Run
 from fanfold.engine.story import story
+from fanfold.engine.telling import LINE, retell
 from fanfold.ports.runner import Ref, Session
 from fanfold.values.errors import InfrastructureError
 from fanfold.values.messages import Report
@@ -50,11 +55,14 @@ class Dispatcher:
         self._timers: list[tuple[float, int, ref[Run]]] = []
         self._order = count()
         self._news: deque[tuple[Run, What]] = deque()
+        self._announcer = ThreadPoolExecutor(1, thread_name_prefix="fanfold-hooks")
+        self._by_id: WeakValueDictionary[str, Run] = WeakValueDictionary()
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="fanfold-commit")
         self._performers: dict[type, Callable[[Run, _Desk, Any], Any]] = {
             Submit: self._submit,
             Publish: self._publish,
             Commit: self._commit,
+            Announce: self._announce,
             Remake: self._remake,
         }
         self._thread = threading.Thread(target=self._loop, name="fanfold-dispatch", daemon=True)
@@ -64,11 +72,14 @@ class Dispatcher:
         """Begin to drive a run on its session."""
         self._inbox.put((run, {"begin": True}))
 
-    def cancel(self, runs: Iterable[Run]) -> None:
-        """Let nothing of these runs start any more; returns when that holds."""
+    def cancel(self, runs: Iterable[Run], *, interrupt: bool = False) -> None:
+        """Let nothing of these runs start any more; returns when that holds.
+
+        With `interrupt` running calls are stopped too, where their runner can do that.
+        """
         heard = threading.Event()
         for run in runs:
-            self._inbox.put((run, {"cancel": True}))
+            self._inbox.put((run, {"cancel": True, "interrupt": interrupt}))
         self._inbox.put((None, {"heard": heard}))
         heard.wait()
 
@@ -76,16 +87,34 @@ class Dispatcher:
         """Say that values are gone; the run makes them again."""
         self._inbox.put((run, {"lost": list(refs)}))
 
+    def heard(self, chunk_id: str, message: bytes) -> None:
+        """Take what a running chunk said; the `heard` of all sessions."""
+        if message[:1] == LINE:
+            retell(chunk_id, message)
+            return
+        position, _ = pickle.loads(memoryview(message)[1:])
+        self._inbox.put((None, {"begins": (chunk_id, position)}))
+
     def _loop(self) -> None:
         while True:
             run, what = self._next()
             if run is None:
-                what["heard"].set()
+                self._note(what)
                 continue
             self._news.append((run, what))
             del run, what  # a run is let go of while nothing happens
             while self._news:
                 self._try_step(*self._news.popleft())
+
+    def _note(self, what: What) -> None:
+        """Take in what needs no story."""
+        if "heard" in what:
+            what["heard"].set()
+            return
+        chunk_id, position = what["begins"]
+        run = self._by_id.get(chunk_id.rpartition("-")[0])
+        if run is not None:
+            run.begins(chunk_id, position, time.monotonic())
 
     def _try_step(self, run: Run, what: What) -> None:
         try:
@@ -112,7 +141,7 @@ class Dispatcher:
         if desk is None or desk.story is None:
             return
         if what.get("cancel"):
-            desk.session.cancel(run.refs_in_flight())
+            desk.session.cancel(run.refs_in_flight(), interrupt=what.pop("interrupt"))
         what = {key: value for key, value in what.items() if key != "begin"}
         answer: Any = Event(now=time.monotonic(), slots=desk.session.slots(), **what)
         try:
@@ -135,6 +164,10 @@ class Dispatcher:
         """Return the run's desk; opened at the start, and again when values were lost."""
         desk = self._desks.get(run)
         if "begin" in what or ("lost" in what and (desk is None or desk.story is None)):
+            self._by_id[run.id] = run
+            if run.finished and run.owner is not None:
+                run.owner.tally.take_back(run)
+            watching.watch(run, run.call.stream)
             desk = self._desks[run] = _Desk(session=run.session, story=story(run))
             assert desk.story is not None
             next(desk.story)
@@ -164,15 +197,24 @@ class Dispatcher:
             return None
 
     def _publish(self, run: Run, desk: _Desk, effect: Publish) -> None:
-        self._notify(run)
+        if run.call.part is not None:
+            run.call.part.news(run, effect.spans)
+        self._notify(run, effect.spans)
         for dependent in run.dependents:
             self._news.append((dependent, {"arrived": (run, effect.spans)}))
 
-    def _notify(self, run: Run) -> None:
+    def _notify(self, run: Run, spans: list[Span] | None = None) -> None:
         with run.changed:
             run.changed.notify_all()
+            watchers = list(run.watchers)
+        for watch in watchers:
+            watch(spans)
 
     def _commit(self, run: Run, desk: _Desk, effect: Commit) -> None:
+        if run.call.part is not None and run.call.part.hold(effect):
+            self._inbox.put((run, {"committed": effect.number}))
+            return
+
         def write() -> None:
             try:
                 write_index(run, effect)
@@ -182,6 +224,16 @@ class Dispatcher:
 
         self._committer.submit(write)
 
+    def _announce(self, run: Run, desk: _Desk, effect: Announce) -> None:
+        def announce() -> None:
+            if effect.committed and run.call.part is not None:
+                run.call.part.tell_committed(effect.indices)
+            else:
+                call_hooks(run, effect.indices)
+            self._inbox.put((run, {"announced": True}))
+
+        self._announcer.submit(announce)
+
     def _remake(self, run: Run, desk: _Desk, effect: Remake) -> None:
         for upstream in run.upstream:
             self._news.append((upstream, {"lost": effect.refs}))
@@ -189,6 +241,9 @@ class Dispatcher:
     def _finish(self, run: Run, desk: _Desk) -> None:
         desk.story = None
         desk.shared = []
+        watching.unwatch(run, run.call.stream)
+        if run.owner is not None:
+            run.owner.tally.add(run)
         self._active.discard(run)
         with run.changed:
             run.finished = True

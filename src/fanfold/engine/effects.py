@@ -37,6 +37,15 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Announce:
+    """Call the hooks of elements that ended where no worker saw it; `announced` follows."""
+
+    indices: list[int]
+    committed: bool = False
+    """They are the hooks for a commit, of elements whose results are committed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Remake:
     """Have upstream runs make values again that are gone."""
 
@@ -50,7 +59,7 @@ class Wait:
     until: float | None
 
 
-Effect = Submit | Publish | Commit | Remake | Wait
+Effect = Submit | Publish | Commit | Announce | Remake | Wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,4 +75,6 @@ class Event:
     """Number of an index that is written, or that could not be."""
     lost: list[Ref] | None = None
     """Refs whose values are gone."""
+    announced: bool = False
+    """Hooks that the run asked for have been called."""
     cancel: bool = False

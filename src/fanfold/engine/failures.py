@@ -28,6 +28,7 @@ def capture(error: BaseException, *, travels: bool) -> Failure:
         kind=_qualified(type(error)),
         message=str(error),
         traceback="".join(traceback.format_exception(error)),
+        where=_first_frame(error.__traceback__),
         error=_pickled(error) if travels else None,
         live=None if travels else error,
         frames=None if travels else error.__traceback__,
@@ -59,6 +60,13 @@ def users_frames(frames: TracebackType | None) -> TracebackType | None:
     for tb in reversed(kept):
         following = TracebackType(following, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
     return following
+
+
+def _first_frame(frames: TracebackType | None) -> str:
+    if frames is None or frames.tb_frame.f_code.co_filename.startswith(_OUR_FOLDER):
+        return ""
+    code = frames.tb_frame.f_code
+    return f"{Path(code.co_filename).name}:{frames.tb_lineno} in {code.co_name}"
 
 
 def _walk(frames: TracebackType | None) -> list[TracebackType]:

@@ -1,28 +1,45 @@
 """A flow run: the session that its tasks run on, the runs it started, the story of its calls."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
-from fanfold.engine.attempt import retry_delay_s
-from fanfold.engine.context import RunContext, RunInfo, current
+from fanfold.engine import watching
+from fanfold.engine.attempt import RETRIED, retry_delay_s
+from fanfold.engine.context import FLOW_RUN, RunContext, RunInfo, current
 from fanfold.engine.direct import HERE, call_here
 from fanfold.engine.dispatch import dispatcher
 from fanfold.engine.failures import users_frames
 from fanfold.engine.run import Call, Run
-from fanfold.engine.telling import retell, show, tell
+from fanfold.engine.tally import Tally
+from fanfold.engine.telling import show
+from fanfold.engine.waiting import callbacks_called
 from fanfold.ports.runner import Session, TaskRunner
 from fanfold.values.errors import SessionClosed
 from fanfold.values.ids import new_id
-from fanfold.values.states import StateName
+from fanfold.values.states import State, StateName
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Check the arguments, wait for what the flow needs; answered by a State that ends it early."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallFlow:
-    """Call the flow's function; answered by (value, None) or (None, exception)."""
+    """Call the flow's function; answered by the State that it came to."""
 
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceFlow:
+    """Call the hooks of a state."""
+
+    state: State
     tries: int
 
 
@@ -33,13 +50,27 @@ class Sleep:
     seconds: float
 
 
-@dataclass(slots=True, kw_only=True)
-class FlowOutcome:
-    """What a flow's story came to."""
-
-    state: StateName
-    value: Any = None
-    error: BaseException | None = None
+def flow_story(
+    retries: int, delays_s: tuple[float, ...]
+) -> Generator[Prepare | CallFlow | AnnounceFlow | Sleep, Any, State]:
+    """Tell what to do for a flow run until it is final."""
+    tries = 0
+    state: State | None = yield Prepare()
+    if state is None:
+        yield AnnounceFlow(State(code=StateName.RUNNING), 1)
+    while True:
+        delay = None
+        if state is None:
+            state = yield CallFlow(tries)
+            tries += 1
+            if state.code in RETRIED:
+                delay = retry_delay_s(retries, delays_s, tries)
+        if delay is None:
+            yield AnnounceFlow(state, tries)
+            return state
+        if delay:
+            yield Sleep(delay)
+        state = None
 
 
 class FlowRun:
@@ -48,16 +79,22 @@ class FlowRun:
     def __init__(self, info: RunInfo, runner: TaskRunner) -> None:
         self.info = info
         self.runner = runner
+        self.streams: dict[Any, None] = {}
+        """Maps over iterators that haven't come to their end, the oldest first."""
+        self.tally = Tally()
         self._session: Session | None = None
         self._over = False
         self._lock = threading.Lock()
         self._runs: WeakSet[Run] = WeakSet()
+        self._calls: Counter[Any] = Counter()
+        self._finished: dict[Any, State] = {}
         show()
+        watching.begin()
 
     @property
     def context(self) -> RunContext:
         """What the flow's code runs in."""
-        return RunContext(info=self.info, tell=lambda line: tell(self.info, line), owner=self)
+        return RunContext(info=self.info, owner=self)
 
     def session(self) -> Session:
         """Return the connection to where tasks run, opened at first use.
@@ -68,11 +105,11 @@ class FlowRun:
         with self._lock:
             if self._over:
                 raise SessionClosed(
-                    f"The run of the flow {self.info.name} is over, so nothing more can run in it. "
+                    f"The run of the flow {self.info.of} is over, so nothing more can run in it. "
                     "Do this inside the flow, or take the values out of it."
                 )
             if self._session is None:
-                self._session = self.runner.open(retell)
+                self._session = self.runner.open(dispatcher().heard)
             return self._session
 
     def start(self, call: Call) -> Run:
@@ -89,23 +126,63 @@ class FlowRun:
 
     def settle(self) -> None:
         """Wait until everything that was started is over."""
+        # The last first: it may walk over one that was there before.
+        for stream in reversed(list(self.streams)):
+            stream.settle()
         for run in list(self._runs):
             with run.changed:
                 run.changed.wait_for(lambda run=run: run.finished)
+        callbacks_called(list(self._runs))
 
-    def abandon(self) -> None:
-        """Let nothing start any more of what was started."""
+    async def settle_streams(self) -> None:
+        """Run maps over iterators to their end; each is advanced in the loop's thread."""
+        for stream in reversed(list(self.streams)):
+            await stream.settle_async()
+
+    def abandon(self, *, interrupt: bool) -> None:
+        """Let nothing start any more of what was started.
+
+        Args:
+            interrupt: Stop running calls where the runner can, and wait for none. Otherwise wait
+                until they have come to their end.
+        """
+        for stream in list(self.streams):
+            stream.close()
         open_runs = [run for run in list(self._runs) if not run.finished]
         if open_runs:
-            dispatcher().cancel(open_runs)
+            dispatcher().cancel(open_runs, interrupt=interrupt)
+        if not interrupt:
+            self.settle()
 
     def close(self) -> None:
         """Close the session, if one was opened. Values that nobody has read go with it."""
         with self._lock:
             session, self._session = self._session, None
             self._over = True
+        watching.over(self)
         if session is not None:
             session.close()
+
+    # What earlier tries of this run have finished, so that a retry doesn't do it again.
+
+    def begin_try(self, info: RunInfo) -> None:
+        """Begin to count calls of subflows anew."""
+        self.info = info
+        self._calls.clear()
+
+    def nth_call(self, key: Any) -> Any:
+        """Return a key of this call among equal ones of the current try."""
+        with self._lock:
+            self._calls[key] += 1
+            return key, self._calls[key]
+
+    def finished(self, call: Any) -> State | None:
+        """Return what an earlier try's call came to, if it was kept."""
+        return self._finished.get(call)
+
+    def finish(self, call: Any, state: State) -> None:
+        """Keep what a call came to, for later tries."""
+        self._finished[call] = state
 
 
 class InlineRuns:
@@ -113,6 +190,9 @@ class InlineRuns:
 
     So a chunk never waits for a slot that it holds itself.
     """
+
+    def __init__(self) -> None:
+        self.streams: dict[Any, None] = {}
 
     def session(self) -> Any:
         """Return the calling thread as a session."""
@@ -141,28 +221,9 @@ def owner(default_runner: Callable[[], TaskRunner]) -> FlowRun | InlineRuns:
         return context.owner if context.owner is not None else InlineRuns()
     with _ad_hoc_lock:
         if _ad_hoc is None:
-            info = RunInfo(kind="Flow run", id=new_id(), name="ad-hoc")
+            info = RunInfo(kind=FLOW_RUN, id=new_id(), name="ad-hoc", of="ad-hoc")
             _ad_hoc = FlowRun(info, default_runner())
         return _ad_hoc
-
-
-def flow_story(
-    retries: int, delays_s: tuple[float, ...]
-) -> Generator[CallFlow | Sleep, Any, FlowOutcome]:
-    """Tell what to do for a flow run until it is final."""
-    tries = 0
-    while True:
-        value, error = yield CallFlow(tries)
-        tries += 1
-        if error is None:
-            return FlowOutcome(state=StateName.COMPLETED, value=value)
-        if not isinstance(error, Exception):
-            return FlowOutcome(state=StateName.CRASHED, error=error)
-        delay = retry_delay_s(retries, delays_s, tries)
-        if delay is None:
-            return FlowOutcome(state=StateName.FAILED, error=error)
-        if delay:
-            yield Sleep(delay)
 
 
 def trimmed(error: BaseException) -> BaseException:

@@ -6,10 +6,12 @@ from typing import Any
 
 from fanfold.engine import segments, wire
 from fanfold.engine.dataflow import substitute
+from fanfold.engine.failures import restore
 from fanfold.engine.segments import Stored
 from fanfold.engine.spec import Hole
 from fanfold.ports.runner import Values
 from fanfold.values.errors import ValuesLost
+from fanfold.values.messages import Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,11 @@ class Taken:
     pieces: tuple[Piece, ...]
     whole: bool = True
     """As a hole: fill it with the list of the values, not with the only one."""
+    failures: Mapping[int, Failure] = field(default_factory=dict)
+    """Why there is no value, by place in the order of the elements: the exception stands there.
+
+    The pieces hold the values for the other places.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +75,7 @@ class Needs:
                     "A chunk that was run again came less far than before.", [piece.need]
                 )
             found.extend(values[piece.slot : piece.slot + piece.count])
-        return load_stored(found)
+        return _among(taken.failures, load_stored(found))
 
     def fill(self, taken: Taken) -> Any:
         """Return what belongs in a hole."""
@@ -88,6 +95,17 @@ class Needs:
             values = self._needs[need]
             self._lists[need] = wire.load(values) if self._remote else values
         return self._lists[need]
+
+
+def _among(failures: Mapping[int, Failure], values: list[Any]) -> list[Any]:
+    """Return the values with exceptions between them, at their places."""
+    if not failures:
+        return values
+    others = iter(values)
+    return [
+        restore(failures[place]) if place in failures else next(others)
+        for place in range(len(values) + len(failures))
+    ]
 
 
 def load_stored(values: list[Any]) -> list[Any]:

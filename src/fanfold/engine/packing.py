@@ -61,12 +61,12 @@ def pack_inputs(
         packed = wire.dump_function(f"Arguments of {name}", inputs)
     except NotPicklable:
         batch, stuck = _without_stuck(name, sources, batch)
-        inputs, needs = sources.inputs(batch)
+        inputs, needs = sources.inputs(batch, travels=True)
         packed = wire.dump_function(f"Arguments of {name}", inputs)
     rest = None
     if len(packed) > chunking.INPUT_BYTES and len(batch) > 1:
         batch, rest = batch.split(max(1, chunking.INPUT_BYTES * len(batch) // len(packed)))
-        inputs, needs = sources.inputs(batch)
+        inputs, needs = sources.inputs(batch, travels=True)
         packed = wire.dump_function(f"Arguments of {name}", inputs)
     return Packed(inputs=packed, batch=batch, needs=needs, rest=rest, stuck=tuple(stuck))
 

@@ -1,19 +1,33 @@
 """How a value becomes the bytes of a payload, and back.
 
-A payload is the number of its buffers, their sizes (negative: read-only), and the buffers. The
-first one is a pickle of protocol 5, the others are what that left out of band, such as arrays.
+A pickled payload is the number of its buffers, their sizes (negative: read-only), and the buffers.
+The first one is a pickle of protocol 5, the others are what that left out of band, such as arrays.
+The other payloads are what their serializer writes; that of a user's own serializer is a pickled
+pair of the serializer and its bytes, so that whoever has the payload can read it.
 """
 
 import pickle
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, cast
 
 import cloudpickle
 
+from fanfold.engine.serializers import NAMES, PickleSerializer, Serializer, serializer
 from fanfold.ports.results import Buffer
 
 PICKLE = 1
 """The codec of payloads that `pack` made."""
+JSON = 2
+COMPRESSED_PICKLE = 3
+COMPRESSED_JSON = 4
+OWN = 5
+"""The codec of payloads that hold a user's serializer beside its bytes."""
+RAW = 6
+"""What stands alone in an object and needs its serializer to be read; in no segment."""
+
+Encode = Callable[[Any], Sequence[Buffer]]
 
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 
@@ -66,5 +80,62 @@ def _frame(parts: Sequence[Buffer]) -> bytes:
     return struct.pack(f"<I{len(sizes)}q", len(sizes), *sizes)
 
 
-CODECS: Mapping[int, Callable[[Buffer], object]] = {PICKLE: unpack}
+def encoding(choice: Any) -> tuple[int, Encode]:
+    """Return the codec of what a serializer writes into segments, and what writes it.
+
+    Args:
+        choice: A serializer or its name; None for pickle.
+    """
+    if choice is None or choice == "pickle" or choice == PickleSerializer():
+        return PICKLE, pack
+    for name, codec in _BY_NAME.items():
+        if choice == name or choice == _named(name):
+            return codec, lambda value: [_named(name).dumps(value)]
+    own: Serializer = serializer(choice)
+    return OWN, lambda value: pack((own, _checked(own.dumps(value))))
+
+
+def raw(choice: Any, value: object) -> bytes:
+    """Return the bytes of a value as its serializer writes them, and nothing beside them.
+
+    Raises:
+        Exception: Whatever the serializer raises.
+    """
+    return _checked(serializer("pickle" if choice is None else choice).dumps(value))
+
+
+def from_raw(choice: Any, payload: Buffer) -> object:
+    """Return the value of such bytes."""
+    return serializer("pickle" if choice is None else choice).loads(bytes(payload))
+
+
+def _checked(written: object) -> bytes:
+    if not isinstance(written, (bytes, bytearray, memoryview)):
+        raise TypeError(f"the serializer returned a {type(written).__name__}, not bytes")
+    return bytes(cast(Buffer, written))
+
+
+@lru_cache(maxsize=len(NAMES))
+def _named(name: str) -> Serializer:
+    return serializer(name)
+
+
+def _unpack_own(payload: Buffer) -> object:
+    own, written = cast("tuple[Serializer, bytes]", unpack(payload))
+    return own.loads(written)
+
+
+_BY_NAME = {
+    "json": JSON,
+    "compressed/pickle": COMPRESSED_PICKLE,
+    "compressed/json": COMPRESSED_JSON,
+}
+
+CODECS: Mapping[int, Callable[[Buffer], object]] = {
+    PICKLE: unpack,
+    JSON: lambda payload: _named("json").loads(bytes(payload)),
+    COMPRESSED_PICKLE: lambda payload: _named("compressed/pickle").loads(bytes(payload)),
+    COMPRESSED_JSON: lambda payload: _named("compressed/json").loads(bytes(payload)),
+    OWN: _unpack_own,
+}
 """What a reader accepts, whatever a record says."""

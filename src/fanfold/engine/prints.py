@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fanfold.engine.context import current
+from fanfold.engine.telling import tell
 
 _lock = threading.Lock()
 _users = 0
@@ -23,7 +24,7 @@ def _print(*values: Any, **options: Any) -> None:
         return
     text = io.StringIO()
     _real_print(*values, sep=options.get("sep", " "), end="", file=text)
-    context.tell(text.getvalue())
+    tell(context, text.getvalue())
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fanfold.engine.chunking import Span
@@ -61,22 +62,23 @@ class Readiness:
 
     def failure(self, element: int) -> str | None:
         """Return why an element can never have what it needs, None if it may."""
-        for source in self._needed(element):
-            failed = _first(_NO_VALUE, source)
-            if failed is not None:
-                return root_cause(source.run, failed)
-        return None
+        return next(filter(None, map(lacking, self._needed(element))), None)
 
     def complete(self, element: int) -> bool:
         """Return whether all that an element needs has a value at this moment."""
-        return all(_first(_NOT_YET, source) is None for source in self._needed(element))
+        return all(
+            final(source) if source.failures else _first(_NOT_YET, source) is None
+            for source in self._needed(element)
+        )
 
     def _needed(self, element: int) -> Iterator[From]:
+        """Yield what an element is called with; what was only waited for is behind it."""
         for column in self._columns:
             index = column.indices[element]
-            yield From(run=column.run, indices=range(index, index + 1))
+            yield replace(column, indices=range(index, index + 1))
         for number in (*self._sources.common, *self._sources.of.get(element, ())):
-            yield self._sources.fills[number]
+            if self._sources.fills[number].value:
+                yield self._sources.fills[number]
 
     def arrive(self, run: "Run", spans: Iterable[Span]) -> Iterator[tuple[int, str]]:
         """Take in that elements of a run are final; yield those that fail by it, with the cause."""
@@ -85,7 +87,7 @@ class Readiness:
                 for span in spans:
                     yield from self._column_arrives(column, arrived, span)
         for number in list(self._numbers.get(run, ())):
-            if _all_final(self._missing[number]):
+            if final(self._missing[number]):
                 self._numbers[run].discard(number)
                 yield from self._fill_arrives(number)
 
@@ -100,6 +102,8 @@ class Readiness:
                 return
             arrived[start:stop] = b"\x01" * (stop - start)
             self._news.append((start, stop))
+            if column.failures:
+                return
             for match in _NO_VALUE.finditer(
                 column.run.states, start + indices.start, stop + indices.start
             ):
@@ -110,7 +114,7 @@ class Readiness:
                 element = indices.index(index)
                 arrived[element] = 1
                 self._news.append((element, element + 1))
-                if column.run.states[index] not in WITH_VALUE:
+                if not column.failures and column.run.states[index] not in WITH_VALUE:
                     yield from self._fail(element, column.run, index)
 
     def _fill_arrives(self, number: int) -> Iterator[tuple[int, str]]:
@@ -120,7 +124,7 @@ class Readiness:
             self._common.discard(number)
             elements = range(self._count)
             self._news.append((0, self._count))
-        failed = _first(_NO_VALUE, source)
+        failed = None if source.failures else _first(_NO_VALUE, source)
         for element in elements:
             holes = self._waiting.get(element)
             if holes is not None and number in holes:
@@ -163,7 +167,14 @@ def root_cause(run: "Run", index: int) -> str:
     return f"{run.label(index)} {state}: {failure.kind}: {failure.message}"
 
 
-def _all_final(source: From) -> bool:
+def lacking(source: From) -> str | None:
+    """Return why dependents of these elements fail now, None if they don't."""
+    failed = None if source.failures else _first(_NO_VALUE, source)
+    return None if failed is None else root_cause(source.run, failed)
+
+
+def final(source: From) -> bool:
+    """Return whether all these elements are final."""
     return all(_ALL_FINAL.fullmatch(source.run.states, *span) for span in spans_of(source.indices))
 
 

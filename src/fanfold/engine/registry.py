@@ -2,23 +2,32 @@
 
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from fanfold.engine.settings import DEFAULT_RUNNER
+from fanfold.engine import settings
 from fanfold.ports.results import ResultStore
 from fanfold.ports.runner import TaskRunner
 from fanfold.values.errors import UnknownRunner, UsageError
 
 RUNNERS = "fanfold.runners"
 RESULTS = "fanfold.results"
+DISPLAYS = "fanfold.displays"
 
 _OURS = {
     (RUNNERS, "inline"): "fanfold.adapters.runners.inline:InlineTaskRunner",
     (RUNNERS, "threads"): "fanfold.adapters.runners.threads:ThreadPoolTaskRunner",
     (RUNNERS, "processes"): "fanfold.adapters.runners.processes:ProcessTaskRunner",
     (RESULTS, "fsspec"): "fanfold.adapters.results.fsspec_store:FsspecStore",
+    (DISPLAYS, "log"): "fanfold.display.logs:LineHandler",
+    (DISPLAYS, "terminal"): "fanfold.display.terminal:Terminal",
 }
 """The same as in pyproject.toml: reading the entry points of all packages takes some 10 ms."""
+_WORKERS = {
+    "threads": "runner_thread_pool_max_workers",
+    "processes": "runner_process_pool_max_workers",
+}
+"""Settings that say how wide a runner is that was chosen by its name."""
 _EXTRAS = {"dask": "fanfold[dask]", "ray": "fanfold[ray]"}
 
 
@@ -30,7 +39,7 @@ def runner(choice: TaskRunner | str | None) -> TaskRunner:
         UsageError: It is neither a name nor a runner.
     """
     if choice is None or isinstance(choice, str):
-        return _load(RUNNERS, choice or DEFAULT_RUNNER)()
+        return _named_runner(choice or settings.current().default_runner)
     if isinstance(choice, type) or not hasattr(choice, "open"):
         raise UsageError(
             f"task_runner={choice!r} is no task runner. Give a name such as 'threads', or an "
@@ -39,9 +48,26 @@ def runner(choice: TaskRunner | str | None) -> TaskRunner:
     return choice
 
 
+def _named_runner(name: str) -> TaskRunner:
+    workers = getattr(settings.current(), _WORKERS[name]) if name in _WORKERS else None
+    kind = _load(RUNNERS, name)
+    return kind(max_workers=workers) if workers else kind()
+
+
 def result_store(url: str) -> ResultStore:
     """Return the store at a folder or URL."""
     return _load(RESULTS, "fsspec")(url)
+
+
+def result_store_of(choice: Any) -> ResultStore:
+    """Return the store that was chosen by a folder, a URL, or given as an object."""
+    return result_store(str(choice)) if isinstance(choice, (str, Path)) else choice
+
+
+@cache
+def display(name: str) -> Any:
+    """Return what shows maps, by its name; one for the process."""
+    return _load(DISPLAYS, name)()
 
 
 @cache

@@ -8,11 +8,12 @@ import heapq
 import re
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fanfold.engine import chunking
+from fanfold.engine.attempt import retry_delay_s
 from fanfold.engine.chunking import Batch, Limits, Pace, Span
 from fanfold.engine.commits import Commits
 from fanfold.engine.effects import Event, Submit
@@ -25,6 +26,7 @@ from fanfold.engine.readiness import Readiness
 from fanfold.engine.segments import Lookup
 from fanfold.engine.sources import Sources
 from fanfold.engine.spec import TaskSpec
+from fanfold.engine.transaction import Part
 from fanfold.engine.work import Work
 from fanfold.ports.runner import Ref, Session
 from fanfold.values.errors import (
@@ -33,12 +35,14 @@ from fanfold.values.errors import (
     InfrastructureError,
     RunCancelled,
     RunError,
+    TimedOut,
     UpstreamFailed,
     ValuesLost,
+    WorkerLost,
 )
 from fanfold.values.messages import Detail, Failure, Report
 from fanfold.values.resources import Slots
-from fanfold.values.states import FINAL, WITH_VALUE, StateName, check
+from fanfold.values.states import FINAL, WITH_VALUE, StateName, StateType, check
 
 SHARED_BYTES = 65_536
 """Below, a spec travels with each chunk: cheaper than a round trip to put it there first."""
@@ -56,6 +60,8 @@ class Flight:
     batch: Batch
     needs: list[Ref]
     ref: Ref = None
+    mark: tuple[int, float] | None = None
+    """The element that began last, by position, and when; told only under a time limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,10 @@ class Call:
     count: int
     limits: Limits = field(default_factory=Limits)
     infrastructure_retries: int = 2
+    stream: str = ""
+    """Id of the streamed map that it is a part of; empty if it is none."""
+    part: Part | None = None
+    """What it does in a transaction, or when the task's hooks for a commit are called."""
 
 
 class Run:
@@ -112,7 +122,23 @@ class Run:
         self.warnings: list[str] = []
         self.read: dict[Ref, list[Any]] = {}
         """What readers unpickled last."""
+        self.window: tuple[int, int, list[Any]] = (0, 0, [])
+        """For a reader that goes one by one: start and stop of some elements, and their values."""
+        self.watchers: list[Callable[[Sequence[Span] | None], None]] = []
+        """Told by the dispatcher what became final, None for: look yourself; never users' code."""
+        self.again: set[int] = set()
+        """Elements without value that another run tries once more; not settled until it has."""
+        self.inputs_of_failed: Sources | None = None
+        """Once it is over: what it was called with, if some element has no value."""
         self.lost_needs: list[Ref] = []
+        self.unannounced: list[int] = []
+        """Elements that ended without a worker, whose hooks are still to be called."""
+        self.announcing = 0
+        """Calls of hooks that are under way."""
+        if call.part is not None:
+            part = call.part.of(self)
+            inside = part if call.spec.part is not None else None
+            self.call = replace(call, part=part, spec=replace(call.spec, part=inside))
 
     @property
     def upstream(self) -> list["Run"]:
@@ -127,7 +153,7 @@ class Run:
     @property
     def over(self) -> bool:
         """Whether all elements are final and all that was staged is committed."""
-        return not self.left and not self.commits and not self._flights
+        return not (self.left or self.commits or self._flights or self.announcing)
 
     def settled(self, indices: range) -> bool:
         """Return whether these elements are final, and committed where they are kept."""
@@ -136,6 +162,8 @@ class Run:
         if self.left and not _FINAL_STRETCH.fullmatch(self.codes(indices)):
             return False
         low, high = sorted((indices[0], indices[-1]))
+        if self.again and any(low <= index <= high for index in self.again):
+            return False
         return not self.commits.touches(low, high + 1)
 
     def codes(self, indices: range) -> bytearray:
@@ -151,7 +179,8 @@ class Run:
 
     def label(self, index: int) -> str:
         """Return an element's name for messages."""
-        return self.name if self.count == 1 else f"{self.name}[{index}]"
+        first = self.call.spec.info.first
+        return self.name if self.count == 1 and not first else f"{self.name}[{first + index}]"
 
     def error(self, index: int) -> Failure | None:
         """Return why an element has no value, None if it has one or isn't final."""
@@ -302,7 +331,7 @@ class Run:
         assert self._sources is not None
         batch, failed = self._sifted(batch)
         try:
-            inputs, needs = self._sources.inputs(batch)
+            inputs, needs = self._sources.inputs(batch, travels=self.remote)
         except LookupError:
             self.stall(batch)
             return None, failed
@@ -327,11 +356,18 @@ class Run:
             tries=self._tries_of(batch),
             budget_s=chunking.budget_s(slots) if limited else None,
             remote=self.remote,
+            kills=self.session.traits.kills,
             known=self._known(),
             rerun=self.session.traits.recovers,
         )
         self._flights[chunk_id] = Flight(batch=batch, needs=needs)
         return Submit(work=work, needs=needs), failed
+
+    def begins(self, chunk_id: str, position: int, now: float) -> None:
+        """Remember which element a chunk said that it is at."""
+        flight = self._flights.get(chunk_id)
+        if flight is not None:
+            flight.mark = position, now
 
     def sent(self, work: Work, ref: Ref) -> None:
         """Remember the handle of a chunk, unless it came home already."""
@@ -352,8 +388,11 @@ class Run:
         What the caller brought is kept, so that lost values can be made again from it.
         """
         self._ready = Readiness(Sources(), 0)
-        if self.upstream:
-            self._sources = None
+        if any(self.states[index] not in WITH_VALUE for index in self.details):
+            self.inputs_of_failed = self.inputs_of_failed or self.call.sources
+        if self._sources is not None:
+            self._sources = self._sources.brought()
+        self.call = replace(self.call, sources=self._sources or Sources())
 
     # How.
 
@@ -393,6 +432,8 @@ class Run:
             return self.committed(event.committed)
         if event.lost is not None:
             return self.lose(event.lost)
+        if event.announced:
+            self.announcing -= 1
         return self.cancel() if event.cancel else []
 
     def _known(self) -> Lookup | None:
@@ -436,9 +477,38 @@ class Run:
         if isinstance(error, ValuesLost):
             self._miss([flight.needs[at] for at in error.lost], batch)
             return []
+        overran = self._overran(flight, error)
+        if overran is not None:
+            return self._ended_by_limit(batch, overran)
         again = self._losses.again(batch, error, started=report.started)
         self._todo.extendleft(reversed(again))
         return [] if again else self._finish_all(batch, StateName.CRASHED, error)
+
+    def _overran(self, flight: Flight, error: InfrastructureError) -> int | None:
+        """Return the element whose time limit ended the chunk's process, None if none did."""
+        limit = self.call.spec.timeout_s
+        if limit is None or flight.mark is None or not isinstance(error, WorkerLost):
+            return None
+        position, since = flight.mark
+        return _index(flight.batch)[position] if self._now - since >= limit else None
+
+    def _ended_by_limit(self, batch: Batch, index: int) -> list[Span]:
+        """End the element that overran its limit, or try it again; its mates go out uncharged."""
+        self._todo.extendleft(
+            Batch(spans=(span,)) for at in batch.spans for span in _around(at, index)
+        )
+        spec = self.call.spec
+        assert spec.timeout_s is not None
+        tries = self._tries[index] = self._tries.get(index, 0) + 1
+        failure = capture(TimedOut(self.label(index), spec.timeout_s, "hard"), travels=False)
+        delay = retry_delay_s(spec.retries, spec.delays_s, tries, spec.jitter)
+        if delay is None:
+            self._finish(index, StateName.TIMED_OUT, failure)
+            return [(index, index + 1)]
+        self.states[index] = StateName.AWAITING_RETRY
+        self.details[index] = Detail(attempts=tries, failure=failure, again_in_s=delay)
+        heapq.heappush(self._retries, (self._now + delay, index))
+        return []
 
     def _miss(self, lost: list[Ref], batch: Batch) -> None:
         """Have needed values made again; the elements wait, unless that happened already."""
@@ -462,6 +532,9 @@ class Run:
         self.states[index] = state
         self.details[index] = Detail(attempts=self._tries.get(index, 0), failure=failure)
         self.left -= 1
+        hooks = self.call.spec.hooks
+        if hooks is not None and hooks.failure and state.type is StateType.FAILED:
+            self.unannounced.append(index)
 
     def _drop_waiting(self) -> list[Span]:
         """End what isn't in flight as Cancelled."""
@@ -484,6 +557,14 @@ def _present(codes: bytes | bytearray, start: int, stop: int) -> list[StateName]
 
 def _joined(spans: list[Span]) -> list[Span]:
     return list(chunking.merge([Batch(spans=tuple(spans))]).spans) if spans else []
+
+
+def _around(span: Span, index: int) -> list[Span]:
+    """Return a span without one element."""
+    start, stop = span
+    if not start <= index < stop:
+        return [span]
+    return [part for part in ((start, index), (index + 1, stop)) if part[0] < part[1]]
 
 
 def _index(batch: Batch) -> Sequence[int]:

@@ -2,7 +2,7 @@
 
 A *segment* is what one chunk staged: its payloads one after another, then a footer that names them.
 An *index* commits: it holds the records of some segments, and an element is committed when an index
-names it. A *lookup* is the merged table of a task's indexes, sorted by key. A *stored* value is a
+names it. A result in an object that the user has named is a segment of its own, without a footer. A *lookup* is the merged table of a task's indexes, sorted by key. A *stored* value is a
 reference to one payload, and stays one until somebody asks for the value.
 
 Every object carries its own digest, which is checked before anything else in it is looked at. What
@@ -25,11 +25,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, unquote
 
 from blake3 import blake3
 
-from fanfold.engine.payloads import CODECS, PICKLE, size_bytes
+from fanfold.engine import object_names
+from fanfold.engine.payloads import CODECS, PICKLE, from_raw, size_bytes
 from fanfold.engine.payloads import pack as pack
 from fanfold.engine.payloads import unpack as unpack
 from fanfold.ports.results import Buffer, ResultStore
@@ -82,14 +82,31 @@ class Stored:
     length: int
     digest: bytes
     codec: int = PICKLE
+    serializer: Any = None
+    """What reads a value that stands alone in an object (codec RAW)."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         place = (self.store, self.segment, self.offset, self.length, self.digest, self.codec)
-        return _stored, place
+        return _stored, (*place, self.serializer) if self.serializer is not None else place
 
     def __str__(self) -> str:
         end = self.offset + self.length
         return f"{self.segment} in {self.store}, bytes {self.offset} to {end}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """The source of a state whose value is in a result store and nowhere else."""
+
+    stored: Stored
+
+    def result(self, raise_on_failure: bool = True) -> object:
+        """Return the value, read anew each time.
+
+        Raises:
+            StoreError: It can't be read or isn't what was kept.
+        """
+        return load(self.stored)
 
 
 class Segment:
@@ -188,15 +205,18 @@ class Lookup:
 
     @classmethod
     def merge(cls, store: ResultStore, indexes: Iterable[Index]) -> "Lookup":
-        """Build the table of some indexes of one store; of equal keys the last one counts."""
+        """Build the table of some indexes of one store; of equal keys the newest one counts.
+
+        That is the one in the segment that was written last; of other objects, the last one given.
+        """
         rows: dict[bytes, bytes] = {}
         segments: dict[str, int] = {}
-        for index in indexes:
-            for segment, table in index.tables.items():
-                number = segments.setdefault(segment, len(segments)).to_bytes(4, "little")
-                for start in range(0, len(table), _RECORD.size):
-                    row = table[start : start + _RECORD.size]
-                    rows[row[:16]] = row + number
+        tables = [named for index in indexes for named in index.tables.items()]
+        for segment, table in sorted(tables, key=_written):
+            number = segments.setdefault(segment, len(segments)).to_bytes(4, "little")
+            for start in range(0, len(table), _RECORD.size):
+                row = table[start : start + _RECORD.size]
+                rows[row[:16]] = row + number
         keys = sorted(rows)
         return cls(
             store=store,
@@ -215,10 +235,8 @@ class Lookup:
             key: 16 bytes.
             now: Unix seconds.
         """
-        at = bisect_left(self._heads, int.from_bytes(key[:8], "big"))
-        while (found := self.keys[at * 16 : at * 16 + 16]) < key and found:
-            at += 1
-        if found != key:
+        at = self._place(key)
+        if at is None:
             return None
         _, offset, length, digest, expiry, codec, _, number = _ROW.unpack_from(
             self.rows, at * _ROW_BYTES
@@ -226,6 +244,20 @@ class Lookup:
         if expiry <= now:
             return None
         return _stored(self.store, self.segments[number], offset, length, digest, codec)
+
+    def expired(self, key: bytes, digest: bytes, now: float) -> bool:
+        """Return whether a value of this key and content was kept, and only until before now."""
+        at = self._place(key)
+        if at is None:
+            return False
+        row = _ROW.unpack_from(self.rows, at * _ROW_BYTES)
+        return row[3] == digest and row[4] <= now
+
+    def _place(self, key: bytes) -> int | None:
+        at = bisect_left(self._heads, int.from_bytes(key[:8], "big"))
+        while (found := self.keys[at * 16 : at * 16 + 16]) < key and found:
+            at += 1
+        return at if found == key else None
 
 
 def pack_records(records: Iterable[Record]) -> bytes:
@@ -357,7 +389,7 @@ def load(stored: Stored, store: ResultStore | None = None) -> object:
         StoreError: It can't be read or isn't what was committed.
     """
     store = store or stored.store
-    return _decode(stored, store.read(stored.segment, stored.offset, stored.length))
+    return decode(stored, store.read(stored.segment, stored.offset, stored.length))
 
 
 def load_all(stored: Sequence[Stored], store: ResultStore | None = None) -> list[object]:
@@ -375,8 +407,25 @@ def load_all(stored: Sequence[Stored], store: ResultStore | None = None) -> list
         for place in span:
             one = stored[place]
             start = one.offset - first.offset
-            values[place] = _decode(one, content[start : start + one.length])
+            values[place] = decode(one, content[start : start + one.length])
     return values
+
+
+def decode(stored: Stored, payload: Buffer) -> object:
+    """Return the value of a payload that was read from where it is stored.
+
+    Raises:
+        StoreError: It isn't what was committed.
+        Exception: Whatever its serializer raises.
+    """
+    if blake3(payload).digest(DIGEST_BYTES) != stored.digest:
+        raise StoreError(f"{stored} is damaged: it doesn't have the digest that was committed")
+    if stored.serializer is not None:
+        return from_raw(stored.serializer, payload)
+    decode = CODECS.get(stored.codec)
+    if decode is None:
+        raise StoreError(f"{stored} has codec {stored.codec}, which isn't known here")
+    return decode(payload)
 
 
 def staged(store: ResultStore, name: str) -> bytes:
@@ -392,47 +441,12 @@ def staged(store: ResultStore, name: str) -> bytes:
     return read_footer(tail, name)
 
 
-def index_prefix(task_folder: str) -> str:
-    """Return what the names of all of a task's indexes begin with."""
-    return f"tasks/{_quote(task_folder)}/index/"
-
-
-def index_name(task_folder: str, run_id: str, epoch: int, number: int) -> str:
-    """Return the name of a run's index: made under a lease of this epoch, counted from 0.
-
-    The names of a run sort by epoch and number.
-    """
-    return f"{index_prefix(task_folder)}{_quote(run_id)}.{epoch:06d}.{number:08d}"
-
-
-def split_index_name(name: str) -> tuple[str, int, int]:
-    """Return run id, epoch and number of an index's name."""
-    run_id, epoch, number = name.rpartition("/")[2].rsplit(".", 2)
-    return unquote(run_id), int(epoch), int(number)
-
-
-def segments_prefix(task_folder: str) -> str:
-    """Return what the names of all of a task's segments begin with."""
-    return f"tasks/{_quote(task_folder)}/segments/"
-
-
-def segment_prefix(task_folder: str, run_id: str, chunk_id: str) -> str:
-    """Return what the names of all segments of a chunk begin with."""
-    return f"{segments_prefix(task_folder)}{_quote(run_id)}/{_quote(chunk_id)}."
-
-
-def segment_name(task_folder: str, run_id: str, chunk_id: str, attempt: str) -> str:
-    """Return the name of a chunk's segment.
-
-    Args:
-        task_folder: The task's part of all its names.
-        run_id: The run that the chunk belongs to.
-        chunk_id: The chunk.
-        attempt: Different for each time that the chunk runs, even where the cluster repeats it by
-            itself: two tries may come to different bytes, and neither may replace what an index
-            names.
-    """
-    return segment_prefix(task_folder, run_id, chunk_id) + _quote(attempt)
+def digest(payload: Iterable[Buffer]) -> bytes:
+    """Return the digest of a payload in parts."""
+    hasher = blake3()
+    for part in payload:
+        hasher.update(part)
+    return hasher.digest(DIGEST_BYTES)
 
 
 def _lookup(store: ResultStore, segments: tuple[str, ...], keys: bytes, rows: bytes) -> Lookup:
@@ -440,20 +454,28 @@ def _lookup(store: ResultStore, segments: tuple[str, ...], keys: bytes, rows: by
 
 
 def _stored(
-    store: ResultStore, segment: str, offset: int, length: int, digest: bytes, codec: int
+    store: ResultStore,
+    segment: str,
+    offset: int,
+    length: int,
+    digest: bytes,
+    codec: int,
+    serializer: Any = None,
 ) -> Stored:
     return Stored(
-        store=store, segment=segment, offset=offset, length=length, digest=digest, codec=codec
+        store=store,
+        segment=segment,
+        offset=offset,
+        length=length,
+        digest=digest,
+        codec=codec,
+        serializer=serializer,
     )
 
 
-def _decode(stored: Stored, payload: Buffer) -> object:
-    if blake3(payload).digest(DIGEST_BYTES) != stored.digest:
-        raise StoreError(f"{stored} is damaged: it doesn't have the digest that was committed")
-    decode = CODECS.get(stored.codec)
-    if decode is None:
-        raise StoreError(f"{stored} has codec {stored.codec}, which isn't known here")
-    return decode(payload)
+def _written(named: tuple[str, bytes]) -> str:
+    """Return when a segment was written, as its attempt's name has it; of others nothing."""
+    return named[0].rpartition(".")[2] if object_names.is_segment(named[0]) else ""
 
 
 def _spans(stored: Sequence[Stored]) -> Iterator[list[int]]:
@@ -473,9 +495,3 @@ def _spans(stored: Sequence[Stored]) -> Iterator[list[int]]:
             span.append(place)
             end = one.offset + one.length
         yield span
-
-
-def _quote(part: str) -> str:
-    """Make one part of an object's name of any text, one to one."""
-    quoted = quote(part, safe="")
-    return "%2E" + quoted[1:] if quoted.startswith(".") else quoted or "%"

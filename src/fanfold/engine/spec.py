@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import repeat
@@ -12,6 +13,7 @@ from fanfold.engine.context import RunInfo
 from fanfold.engine.dataflow import substitute
 from fanfold.engine.segments import Lookup
 from fanfold.ports.results import ResultStore
+from fanfold.values.states import WITH_VALUE, StateName
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,33 @@ class CacheSpec:
     lookup: Lookup
     """What was committed when the map started."""
     expires_in_s: float = float("inf")
+    in_memory: bool = True
+    """Whether the value itself goes on, too; False leaves a reference to what is stored."""
+    reads: bool = True
+    """Whether what is there may be taken as the result."""
+    serializer: Any = None
+    """What values are written with: an object or a name; None for pickle."""
+    name: Callable[["TaskSpec", dict[str, Any]], str] | None = None
+    """Names the object that holds an element's result, where the user wants that."""
+    by_name: bool = False
+    """Whether an object of that name is the result, whatever it was made from."""
+    deferred: bool = False
+    """Whether such objects come into being only when a transaction is committed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What is called where the element runs, when it gets there; each as hook(task, run, state)."""
+
+    running: tuple[Callable[..., Any], ...] = ()
+    completion: tuple[Callable[..., Any], ...] = ()
+    failure: tuple[Callable[..., Any], ...] = ()
+
+    def of(self, state: StateName) -> tuple[Callable[..., Any], ...]:
+        """Return the hooks of a state."""
+        if state is StateName.RUNNING:
+            return self.running
+        return self.completion if state in WITH_VALUE else self.failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,13 +152,37 @@ class TaskSpec:
     info: RunInfo
     retries: int = 0
     delays_s: tuple[float, ...] = ()
+    jitter: float = 0.0
+    """Share of a delay that may be added to it."""
+    condition: Callable[..., Any] | None = None
+    """Asked before a retry: condition(task, task_run, state)."""
+    timeout_s: float | None = None
     is_async: bool = False
+    yields: bool = False
+    """Whether it is a generator function, whose items are the value."""
     cache: CacheSpec | None = None
+    hooks: Hooks | None = None
+    run_name: str | Callable[..., Any] | None = None
+    """How calls are named: a template of their arguments, or a function that returns a name."""
+    task: Any = None
+    """The task itself, where hooks or conditions want it."""
+    around: Context | None = None
+    """The context variables at the call; None where it runs in another process."""
+    part: Any = None
+    """Its part in a transaction; None outside of any, and where it runs in another process."""
 
     @property
     def plain(self) -> bool:
         """Whether the fast path may run it."""
-        return self.cache is None and not self.is_async
+        return not (
+            self.cache is not None
+            or self.is_async
+            or self.yields
+            or self.timeout_s is not None
+            or self.run_name is not None
+            or self.part is not None
+            or (self.hooks is not None and (self.hooks.running or self.hooks.completion))
+        )
 
 
 def taken_apart(

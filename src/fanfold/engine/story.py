@@ -4,7 +4,7 @@ from collections.abc import Generator
 from typing import Any
 
 from fanfold.engine.chunking import Span
-from fanfold.engine.effects import Effect, Event, Publish, Remake, Wait
+from fanfold.engine.effects import Announce, Effect, Event, Publish, Remake, Wait
 from fanfold.engine.run import Run
 from fanfold.values.resources import Slots
 
@@ -19,9 +19,16 @@ def story(run: Run) -> Generator[Effect, Any, None]:
             yield Publish(spans=news)
         while news := (yield from _hand_out(run, event.slots)):
             yield Publish(spans=news)
+        if run.unannounced:
+            indices, run.unannounced = run.unannounced, []
+            run.announcing += 1
+            yield Announce(indices=indices)
         index = run.commits.next(event.now, last=not run.left)
         if index is not None:
             yield index
+        if run.call.part is not None and (due := run.call.part.due(run)):
+            run.announcing += 1
+            yield Announce(indices=due, committed=True)
         if run.over:
             return
         event = yield Wait(until=run.due())

@@ -1,35 +1,223 @@
-"""What runs say, as records of standard `logging`."""
+"""What runs say, as records of standard `logging`, from wherever they run.
+
+Every record that is made inside a run carries the run's ids, whichever logger made it: a record
+factory adds them. Where a chunk runs in another process, a handler sends its records home, and the
+driver hands them to the loggers of the same names.
+"""
 
 import logging
 import pickle
+import threading
+from collections.abc import Generator, MutableMapping
+from contextlib import contextmanager
+from typing import Any
 
-from fanfold.engine.context import RunInfo
+from fanfold.engine import registry, settings
+from fanfold.engine.context import FLOW_RUN, TASK_RUN, RunContext, RunInfo, current, running
+from fanfold.values.errors import MissingContextError
 
-_LOGGERS = {"Flow run": "fanfold.flow_runs", "Task run": "fanfold.task_runs"}
+ROOT = "fanfold"
+LOGGERS = {FLOW_RUN: "fanfold.flow_runs", TASK_RUN: "fanfold.task_runs"}
+LINE = b"L"
+"""First byte of a message that is a line of a log."""
+LONGEST_LINE = 64 << 10
+"""Characters of a message that travel; a longer one is cut, and says so."""
+
+_FIELDS = (
+    *("flow_run_id", "flow_run_name", "flow_name"),
+    *("task_run_id", "task_run_name", "task_name", "map_index"),
+)
+"""What every record has beside the standard attributes; None where it isn't known."""
+_NOWHERE: dict[str, Any] = dict.fromkeys(_FIELDS)
 
 
-def tell(info: RunInfo, message: str, level: int = logging.INFO) -> None:
-    """Log a line of a run; the record carries the run's ids."""
-    logger = logging.getLogger(_LOGGERS[info.kind])
-    extra = {"run_id": info.id, "run_name": info.name, "flow_run_id": info.flow_run_id or info.id}
-    logger.log(level, "%s %r - %s", info.kind, info.name, message, extra=extra)
+class RunLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose records belong to one run, from whichever thread they come."""
+
+    def __init__(self, context: RunContext) -> None:
+        super().__init__(logging.getLogger(LOGGERS[context.info.kind]), {})
+        self.context = context
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log a line of the run."""
+        if not self.isEnabledFor(level):
+            return
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+        if current() is self.context:
+            self.logger.log(level, msg, *args, **kwargs)
+            return
+        with running(self.context):
+            self.logger.log(level, msg, *args, **kwargs)
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        """Leave the line as it is: the record factory adds the ids."""
+        return msg, kwargs
+
+
+def get_run_logger() -> RunLogger:
+    """Return the logger of the flow or task run that the caller belongs to.
+
+    Raises:
+        MissingContextError: The caller is in no run.
+    """
+    context = current()
+    if context is None:
+        raise MissingContextError(
+            "get_run_logger() was called outside of any run of a flow or a task. "
+            "Use logging.getLogger(__name__) there."
+        )
+    return RunLogger(context)
+
+
+def tell(context: RunContext, message: str, level: int = logging.INFO) -> None:
+    """Log a line of a run."""
+    RunLogger(context).log(level, "%s", message)
 
 
 def retell(chunk_id: str, message: bytes) -> None:
     """Log what a running chunk said; the driver's `heard`."""
-    info, line = pickle.loads(message)
-    tell(info, line)
+    facts = pickle.loads(memoryview(message)[1:])
+    record = logging.makeLogRecord(facts)
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
+
+
+def level(name: str = ROOT) -> int:
+    """Return the level from which on a logger takes lines."""
+    return logging.getLogger(name).getEffectiveLevel()
+
+
+@contextmanager
+def sent_home(info: RunInfo) -> Generator[None]:
+    """Send the lines of runs home while the code inside runs in another process."""
+    label_records()
+    _homeward.count(1, info)
+    try:
+        yield
+    finally:
+        _homeward.count(-1, info)
+
+
+class _Homeward(logging.Handler):
+    """Sends records to the driver, each to that of the run which made it."""
+
+    def __init__(self) -> None:
+        super().__init__(level=1)
+        self._guard = threading.Lock()
+        self._users: dict[str, int] = {}
+        self._before: dict[str, tuple[int, bool]] = {}
+
+    def count(self, step: int, info: RunInfo) -> None:
+        """Take the place of handlers at the first use, and give it back after the last."""
+        with self._guard:
+            for name in (ROOT, *info.loggers):
+                users = self._users.get(name, 0) + step
+                self._users[name] = users
+                logger = logging.getLogger(name)
+                if users == 1 and step == 1:
+                    self._before[name] = (logger.level, logger.propagate)
+                    logger.addHandler(self)
+                    logger.propagate = False
+                    logger.setLevel(info.log_level)
+                elif users == 0:
+                    logger.removeHandler(self)
+                    logger.level, logger.propagate = self._before[name]
+                    logger.setLevel(logger.level)
+                elif step == 1:
+                    logger.setLevel(min(logger.level, info.log_level))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record; what can't be pickled has become text before."""
+        context = current()
+        if context is None or context.send is None or record.levelno < context.info.log_level:
+            return
+        facts = {name: getattr(record, name, None) for name in _FIELDS}
+        text = record.getMessage()
+        if len(text) > LONGEST_LINE:
+            text = f"{text[:LONGEST_LINE]}... ({len(text) - LONGEST_LINE} more characters)"
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        facts |= {
+            **{"name": record.name, "levelno": record.levelno, "levelname": record.levelname},
+            **{"msg": text, "args": (), "created": record.created, "msecs": record.msecs},
+            **{"pathname": record.pathname, "filename": record.filename, "lineno": record.lineno},
+            **{"funcName": record.funcName, "module": record.module, "exc_text": record.exc_text},
+            **{"process": record.process, "threadName": record.threadName},
+        }
+        context.send(LINE + pickle.dumps(facts, protocol=5))
+
+
+_homeward = _Homeward()
+
+
+def ids(context: RunContext | None) -> dict[str, Any]:
+    """Return what the records of a run's code carry."""
+    if context is None:
+        return _NOWHERE
+    info = context.info
+    flow = info if info.kind == FLOW_RUN else info.flow
+    facts = dict(_NOWHERE)
+    if flow is not None:
+        facts |= {"flow_run_id": flow.id, "flow_run_name": flow.name, "flow_name": flow.of}
+    if info.kind == TASK_RUN:
+        facts |= {"task_run_id": info.id, "task_run_name": info.name, "task_name": info.of}
+        element = context.element
+        if element is not None:
+            facts["task_run_id"] = info.element_id(element.index)
+            if not info.single:
+                facts["map_index"] = info.first + element.index
+            facts["task_run_name"] = element.name or info.name
+    return facts
+
+
+_factory: Any = None
+
+
+def label_records() -> None:
+    """Have every record that is made from now on carry the ids of its run; once per process."""
+    global _factory
+    if _factory is not None and logging.getLogRecordFactory() is _labelled:
+        return
+    _factory = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(_labelled)
+
+
+def _labelled(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    record = _factory(*args, **kwargs)
+    record.__dict__.update(ids(current()))
+    return record
 
 
 def show() -> None:
     """Show Fanfold's log lines on standard error, unless the program configured logging itself."""
-    root = logging.getLogger("fanfold")
+    label_records()
+    root = logging.getLogger(ROOT)
     if root.handlers or logging.getLogger().handlers:
         return
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        logging.Formatter("%(asctime)s | %(levelname)-7s | %(message)s", "%H:%M:%S")
-    )
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
+    root.addHandler(registry.display("log"))
+    root.setLevel(settings.current().logging_level)
     root.propagate = False
+
+
+class Formatter(logging.Formatter):
+    """Names the run that a line belongs to in front of it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        record.run = origin(record)
+        return super().format(record)
+
+
+def origin(record: logging.LogRecord) -> str:
+    """Return "Task run 'name' - " or what else a record came from; empty outside of runs."""
+    facts = record.__dict__
+    task = facts.get("task_run_name")
+    if task is not None:
+        index = facts.get("map_index")
+        named = f"{task}[{index}]" if index is not None and f"[{index}]" not in task else task
+        return f"{TASK_RUN} {named!r} - "
+    flow = facts.get("flow_run_name")
+    return f"{FLOW_RUN} {flow!r} - " if flow is not None else ""

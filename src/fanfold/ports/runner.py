@@ -16,7 +16,10 @@ The rules, numbered as tests and comments name them:
   the driver.
 - R5 Report and values travel apart, and a report never waits for a free slot.
 - R6 A chunk may run twice. The driver accepts the first report of each submit and drops the rest.
-- R7 `cancel` is idempotent; pending work never starts, running work sees `Site.stopping`.
+- R7 `cancel` is idempotent; pending work never starts, running work sees `Site.stopping`. With
+  `interrupt`, where `traits.interrupts`, a running Python call ends within 2 s: by an exception in
+  its thread, and where `traits.kills` by the end of its process if it goes on in spite of that.
+  Elsewhere `interrupt` adds nothing, and running work ends at its next element.
 - R8 `close` releases only what `open` created, without waiting for running user code. A borrowed
   cluster is clean within a second after the running element returns.
 - R9 What `share` was given reaches each worker process at most once.
@@ -130,10 +133,15 @@ class Session(Protocol):
         """
         ...
 
-    def cancel(self, refs: Collection[Ref]) -> None:
-        """Keep pending chunks from starting and ask running ones to stop (R7).
+    def cancel(self, refs: Collection[Ref], *, interrupt: bool = False) -> None:
+        """Keep pending chunks from starting and ask running ones to stop (R7); never blocks.
 
-        Each leads to its one `done`: with the report it came to, or with `ChunkCancelled`.
+        Each leads to its one `done`: with the report it came to, or with `ChunkCancelled`. A chunk
+        whose process had to be killed for it is told as `ChunkCancelled`, not as `WorkerLost`.
+
+        Args:
+            refs: Of chunks; what has ended stays as it is.
+            interrupt: Don't wait for the running element. May be asked for later than the stop.
         """
         ...
 

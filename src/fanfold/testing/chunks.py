@@ -1,12 +1,13 @@
 """Chunks for checks of the runner port itself, without an engine; values are lists of bytes."""
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fanfold.ports.runner import Site
-from fanfold.testing.ledger import Gate
+from fanfold.testing.ledger import Gate, Ledger, pause
 from fanfold.values.messages import Report
 
 BEGAN = b"began"
@@ -74,3 +75,51 @@ class Weighing(Echo):
         sizes = [str(memoryview(part).nbytes).encode() for part in shared]
         report = Report(chunk=self.id, worker=site.worker, reached=1)
         return report, [str(os.getpid()).encode(), *sizes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heeding(Echo):
+    """Says that it began, and runs until it should stop, which it then notes."""
+
+    ledger: Ledger
+    timeout_s: float
+
+    def run(
+        self, needs: Sequence[Any], shared: Sequence[Any], site: Site
+    ) -> tuple[Report, list[bytes]]:
+        """Return no values."""
+        site.say(BEGAN)
+        until = time.monotonic() + self.timeout_s
+        while not site.stopping() and time.monotonic() < until:
+            pause()
+        if site.stopping():
+            self.ledger.note("chunk", "heeded", self.id)
+        return Report(chunk=self.id, worker=site.worker, reached=1), []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deaf(Echo):
+    """Says that it began, and never asks whether to stop; notes it when nothing ended it."""
+
+    ledger: Ledger
+    timeout_s: float
+    stubborn: bool
+    """Goes on even if something is raised in it."""
+
+    def run(
+        self, needs: Sequence[Any], shared: Sequence[Any], site: Site
+    ) -> tuple[Report, list[bytes]]:
+        """Return no values."""
+        until = time.monotonic() + self.timeout_s
+        said = False
+        while time.monotonic() < until:
+            try:
+                if not said:
+                    said = True
+                    site.say(BEGAN)
+                pause()
+            except BaseException:
+                if not self.stubborn:
+                    raise
+        self.ledger.note("through", self.id)
+        return Report(chunk=self.id, worker=site.worker, reached=1), []

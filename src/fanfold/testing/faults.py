@@ -1,18 +1,27 @@
 """Faults as data: what which attempt of which input does, and task functions that do it."""
 
+import asyncio
+import hashlib
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
-from fanfold.testing.ledger import Ledger
+from fanfold.engine.context import current
+from fanfold.engine.telling import get_run_logger
+from fanfold.tasks import Task
+from fanfold.testing.ledger import LOOK_S, Gate, Ledger, pause
 
-LOOK_S = 0.01
-"""How often a fault looks whether it should strike."""
+LOGGED, PRINTED = "said by a logger", "said by a print"
+"""What `telling` says."""
 
 
 class Fault(Protocol):
@@ -61,7 +70,7 @@ class Kill:
             found = [str(path.relative_to(root)) for path in root.glob("tasks/*/index/[!.]*")]
             if found or time.monotonic() > deadline:
                 return found
-            threading.Event().wait(LOOK_S)
+            pause()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,58 @@ class Unpicklable:
 
     def __reduce__(self) -> Any:
         raise ValueError("this value stays where it is")
+
+
+@dataclass(frozen=True, slots=True)
+class RaisePicky:
+    """Raises an exception that is pickled well, and can't be made again from its pickle."""
+
+    left: str
+    right: str
+
+    def strike(self, x: int, ledger: Ledger) -> Any:
+        """Make and raise it."""
+        raise Picky(self.left, self.right)
+
+
+class Picky(Exception):
+    """Wants two arguments, and tells its base of one."""
+
+    def __init__(self, left: str, right: str) -> None:
+        super().__init__(f"{left} and {right}")
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseLocked:
+    """Raises an exception that can't be pickled."""
+
+    message: str
+
+    def strike(self, x: int, ledger: Ledger) -> Any:
+        """Make and raise it."""
+        raise Locked(self.message)
+
+
+class Locked(Exception):
+    """Holds a lock."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseForeign:
+    """Raises an exception whose module exists only where it is raised."""
+
+    message: str
+
+    def strike(self, x: int, ledger: Ledger) -> Any:
+        """Make its module, import its class from there and raise it."""
+        module = ModuleType("fanfold_testing_foreign")
+        exec("class Foreign(Exception): pass", module.__dict__)
+        sys.modules[module.__name__] = module
+        raise module.Foreign(self.message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +158,95 @@ def perform(x: int, plan: Plan) -> Any:
         if attempt < len(faults):
             return faults[attempt].strike(x, plan.ledger)
     return x
+
+
+def weighty(x: int, size: int) -> bytes:
+    """Return so many bytes, none of them zero, so that they take real memory."""
+    return bytes([1 + x % 255]) * size
+
+
+def nested(x: int, depth: int) -> int:
+    """Submit and map itself, and return the argument times three for each level."""
+    if not depth:
+        return x
+    inner = Task(nested)
+    first = inner.submit(x, depth - 1)
+    return first.result() + sum(inner.map([x, x], depth - 1).result())
+
+
+WORD: ContextVar[str] = ContextVar("fanfold_testing_word", default="unset")
+"""Stands for a context variable of a user's."""
+
+
+def telling(gate: Gate, timeout_s: float) -> tuple[list[str], str, bool]:
+    """Log and print a line each, then wait at a gate.
+
+    Returns:
+        The tags of the run, what is in `WORD`, and whether the gate was opened.
+    """
+    get_run_logger().info(LOGGED)
+    print(PRINTED)
+    context = current()
+    tags = context.info.tags if context is not None else ()
+    return sorted(tags), WORD.get(), gate.wait(timeout_s)
+
+
+def overrun(x: int, seconds: float) -> str:
+    """Go on for some seconds, each number in its own way; whatever can be is interrupted."""
+    WAYS[x](seconds)
+    return "through"
+
+
+def _loop(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+
+
+def _release(seconds: float) -> None:
+    """Stay in C code that releases the GIL, and can't be stopped."""
+    hashlib.pbkdf2_hmac("sha256", b"", b"", max(1, int(seconds * _per_second(_hash))))
+
+
+def _hold(seconds: float) -> None:
+    """Stay in C code that holds the GIL."""
+    sum(range(int(seconds * _per_second(_sum))))
+
+
+def _hash(loops: int) -> None:
+    hashlib.pbkdf2_hmac("sha256", b"", b"", loops)
+
+
+def _sum(loops: int) -> None:
+    sum(range(loops))
+
+
+def _per_second(work: Callable[[int], None]) -> float:
+    """Return how many loops a machine of this kind does in a second, or more."""
+    loops, took = 1_000, 0.0
+    while took < LOOK_S:
+        loops *= 2
+        began = time.perf_counter()
+        work(loops)
+        took = time.perf_counter() - began
+    return loops / took
+
+
+WAYS: Sequence[Callable[[float], None]] = (time.sleep, _loop, _release, _hold)
+"""To go on for some seconds."""
+
+
+async def together(x: int) -> int:
+    """Return how many elements, with this one, are inside it in the same loop."""
+    loop = asyncio.get_running_loop()
+    _inside[loop] = _inside.get(loop, 0) + 1
+    await asyncio.sleep(LOOK_S)
+    among = _inside[loop]
+    _inside[loop] -= 1
+    return among
+
+
+_inside: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
 
 def noted(x: Any, ledger: Ledger, word: str) -> Any:

@@ -8,7 +8,7 @@ from fanfold.values.resources import Traits
 PINNED: Mapping[str, Traits] = {
     "InlineTaskRunner": Traits(),
     "ThreadPoolTaskRunner": Traits(),
-    "ProcessTaskRunner": Traits(remote=True, kills=True),
+    "ProcessTaskRunner": Traits(remote=True, interrupts=True, kills=True),
     "DaskTaskRunner": Traits(remote=True, recovers=True),
     "RayTaskRunner": Traits(remote=True, interrupts=True, kills=True),
 }

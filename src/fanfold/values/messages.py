@@ -16,6 +16,8 @@ class Failure:
     message: str
     traceback: str
     """Formatted, the user's frame first; empty if there is none."""
+    where: str = ""
+    """The first frame of user code, such as "pipeline.py:12 in parse"; empty if there is none."""
     error: bytes | None = None
     """The pickled exception; None if it can't be pickled and read back."""
     live: BaseException | None = None
@@ -33,6 +35,12 @@ class Detail:
     failure: Failure | None = None
     again_in_s: float | None = None
     """Not final: to be tried again after so many seconds."""
+    message: str = ""
+    """Of a state that the user's function made itself."""
+    label: str = ""
+    """Name of such a state, where it isn't the usual one."""
+    name: str = ""
+    """Of a single call: what its run is called, where the task says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

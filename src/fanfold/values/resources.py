@@ -30,3 +30,5 @@ class Traits:
     """A chunk is run again by the cluster itself after its worker died."""
     recovers: bool = False
     """Lost values are made again by the cluster itself."""
+    honours: frozenset[str] = frozenset()
+    """What work may ask for, by field of its resources; anything else is refused at once."""

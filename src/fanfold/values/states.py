@@ -1,9 +1,12 @@
 """Where a run is: every state's name and type, who sets it, and what may come next."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any
+
+from fanfold.values.errors import Crashed, FailedRun, RunCancelled, RunError, UnfinishedRun
 
 
 class StateType(StrEnum):
@@ -151,25 +154,82 @@ def check(before: Iterable[int], after: Iterable[int]) -> None:
                 raise ValueError(f"A run that is {old.label} can't become {new.label}.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+_made = 0
+
+
+def made() -> int:
+    """Return how many states this process has made; unchanged means: none came into being since.
+
+    The fast path of a chunk needs to look for states among returned values only if it changed.
+    """
+    return _made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class State:
-    """Where one run is, as its user sees it."""
+    """Where one run is, as its user sees it; or what a user's function wants its run to be."""
 
     code: StateName
+    label: str = ""
+    """A name of the user's own, in place of the usual one."""
     message: str = ""
     error: BaseException | None = None
     """What `result` raises; None where the run has a value or isn't final."""
-    value: Any = None
+    data: Any = None
+    """What a hand-made state holds; values of runs are fetched when `result` asks."""
+    timestamp: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False)
+    source: Any = field(default=None, compare=False)
+    """The future that it is the state of; None for hand-made ones and in other processes."""
+
+    def __post_init__(self) -> None:
+        global _made
+        _made += 1
+
+    def __repr__(self) -> str:
+        return f"{self.name}({self.message!r})" if self.message else f"{self.name}()"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        facts = (self.code, self.label, self.message, self.error, self.data, self.timestamp)
+        return _again, facts
 
     @property
     def name(self) -> str:
         """The state's name, such as "Completed"."""
-        return self.code.label
+        return self.label or self.code.label
 
     @property
     def type(self) -> StateType:
         """The state's type."""
         return self.code.type
+
+    def result(self, raise_on_failure: bool = True) -> Any:
+        """Return the run's value.
+
+        Args:
+            raise_on_failure: False returns the exception instead.
+
+        Raises:
+            UnfinishedRun: The run isn't over.
+            Exception: What the run failed with.
+            RunError: It has no value for another reason.
+        """
+        if self.source is not None:
+            return self.source.result(raise_on_failure=raise_on_failure)
+        if self.is_completed():
+            return self.data
+        error = self.failure()
+        if raise_on_failure or not self.is_final():
+            raise error
+        return error
+
+    def failure(self) -> BaseException:
+        """Return what stands for the missing value; only for states without one."""
+        if self.error is not None:
+            return self.error
+        if isinstance(self.data, BaseException):
+            return self.data
+        kind = _NO_VALUE.get(self.type, UnfinishedRun)
+        return kind(self.message or f"The run is {self.name}, so it has no value.")
 
     def is_final(self) -> bool:
         """Return whether the run is over."""
@@ -182,3 +242,53 @@ class State:
     def is_failed(self) -> bool:
         """Return whether the run is of type FAILED."""
         return self.type is StateType.FAILED
+
+    def is_crashed(self) -> bool:
+        """Return whether the run is of type CRASHED."""
+        return self.type is StateType.CRASHED
+
+    def is_cancelled(self) -> bool:
+        """Return whether the run was cancelled."""
+        return self.type is StateType.CANCELLED
+
+    def is_cancelling(self) -> bool:
+        """Return whether the run is being stopped."""
+        return self.type is StateType.CANCELLING
+
+    def is_running(self) -> bool:
+        """Return whether user code runs."""
+        return self.type is StateType.RUNNING
+
+    def is_pending(self) -> bool:
+        """Return whether the run was handed out and hasn't started."""
+        return self.type is StateType.PENDING
+
+    def is_scheduled(self) -> bool:
+        """Return whether the run waits for a time or a limit."""
+        return self.type is StateType.SCHEDULED
+
+    def is_paused(self) -> bool:
+        """Return whether the run waits for a person."""
+        return self.type is StateType.PAUSED
+
+
+_NO_VALUE: dict[StateType, type[RunError]] = {
+    StateType.FAILED: FailedRun,
+    StateType.CRASHED: Crashed,
+    StateType.CANCELLED: RunCancelled,
+    StateType.CANCELLING: RunCancelled,
+    StateType.COMPLETED: FailedRun,
+}
+
+
+def _again(
+    code: StateName,
+    label: str,
+    message: str,
+    error: BaseException | None,
+    data: Any,
+    timestamp: datetime,
+) -> State:
+    return State(
+        code=code, label=label, message=message, error=error, data=data, timestamp=timestamp
+    )

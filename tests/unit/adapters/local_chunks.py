@@ -1,6 +1,7 @@
 """Chunks for the tests of the local runners; here, so that worker processes can import them."""
 
 import ctypes
+import hashlib
 import os
 import resource
 import signal
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,56 @@ class Interrupted(Chunk):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getppid(), signal.SIGINT)
         return b"alive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sleeping(Chunk):
+    """Sleeps, never asks whether it should stop, and returns how it was ended."""
+
+    def value(self, needs: Sequence[Any], shared: Sequence[Any], site: Site) -> Any:
+        try:
+            site.say(b"there")
+            time.sleep(60)
+        except KeyboardInterrupt as error:
+            return str(error).encode()
+        return b"slept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Computing(Chunk):
+    """Runs a Python loop that speaks all the time, and lets an interrupt pass through."""
+
+    def value(self, needs: Sequence[Any], shared: Sequence[Any], site: Site) -> Any:
+        while True:
+            site.say(b"there")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stubborn(Chunk):
+    """Goes on whatever is raised in it."""
+
+    def value(self, needs: Sequence[Any], shared: Sequence[Any], site: Site) -> Any:
+        while True:
+            with suppress(BaseException):
+                site.say(b"there")
+                time.sleep(60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InC(Chunk):
+    """Stays in C code, which holds the GIL or releases it, and comes back to it if need be."""
+
+    holds_gil: bool
+
+    def value(self, needs: Sequence[Any], shared: Sequence[Any], site: Site) -> Any:
+        while True:
+            # An interrupt may come before the C code is reached.
+            with suppress(KeyboardInterrupt):
+                site.say(b"there")
+                if self.holds_gil:
+                    sum(range(10**12))
+                else:
+                    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

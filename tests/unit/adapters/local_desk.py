@@ -1,6 +1,7 @@
 """A session of a local runner with all that it told, for the tests of these runners."""
 
 import os
+import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,8 +46,11 @@ class Desk:
             return report
 
     def wait_for_start(self, chunk: str) -> None:
+        self.wait_for_word(chunk, b"started")
+
+    def wait_for_word(self, chunk: str, word: bytes) -> None:
         with self._news:
-            assert self._news.wait_for(lambda: (chunk, b"started") in self.messages, DEADLINE_S)
+            assert self._news.wait_for(lambda: (chunk, word) in self.messages, DEADLINE_S)
 
     def _done(self, report: Report) -> None:
         with self._news:
@@ -85,3 +89,23 @@ class Pipe:
         self.release()
         assert self._end is not None
         os.close(self._end)
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until a process that is no child of ours has ended."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([process], [], [], DEADLINE_S)[0]
+    finally:
+        os.close(process)
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

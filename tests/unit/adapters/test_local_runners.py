@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fanfold.adapters.runners import processes, threads
 from fanfold.adapters.runners.inline import InlineTaskRunner
 from fanfold.adapters.runners.processes import ProcessTaskRunner
 from fanfold.adapters.runners.threads import ThreadPoolTaskRunner
@@ -222,9 +223,30 @@ def test_a_runner_is_a_value_and_opens_again(runner: TaskRunner) -> None:
 
 
 @pytest.mark.parametrize("kind", [ThreadPoolTaskRunner, ProcessTaskRunner])
-def test_a_runner_without_workers_is_refused(kind: Callable[..., TaskRunner]) -> None:
-    with pytest.raises(UsageError, match="at least 1, not 0"):
-        kind(max_workers=0)
+class TestOptions:
+    @pytest.mark.parametrize("count", [0, -1, True, 1.5, "2"])
+    def test_nonsense_is_refused(self, kind: Callable[..., TaskRunner], count: Any) -> None:
+        with pytest.raises(UsageError, match=f"max_workers must be .*, not {count!r}"):
+            kind(max_workers=count)
+
+    def test_the_count_of_workers_needs_no_name(self, kind: Callable[..., TaskRunner]) -> None:
+        assert kind(3) == kind(max_workers=3)
+        assert kind(3) != kind(2)
+        assert kind() == kind(None)
+
+
+def test_names_that_users_of_prefect_know() -> None:
+    assert threads.ConcurrentTaskRunner is ThreadPoolTaskRunner
+    assert processes.ProcessPoolTaskRunner is ProcessTaskRunner
+
+
+def test_preloads_are_names_of_modules() -> None:
+    listed: Any = ["json"]
+
+    assert ProcessTaskRunner(preload=listed) == ProcessTaskRunner(preload=("json",))
+    for nonsense in ("json", (1,)):
+        with pytest.raises(UsageError, match="module names"):
+            ProcessTaskRunner(preload=nonsense)  # pyright: ignore[reportArgumentType]
 
 
 class TestThreads:

@@ -1,10 +1,9 @@
 import gc
 import os
-import select
 import signal
-import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +22,7 @@ from fanfold.values.errors import (
 )
 from tests.unit.adapters import local_chunks as chunks
 from tests.unit.adapters.local_chunks import DEADLINE_S, Chunk
-from tests.unit.adapters.local_desk import Desk, Pipe, opened
+from tests.unit.adapters.local_desk import Desk, Pipe, is_there, opened, wait_for_end
 
 
 @pytest.fixture
@@ -43,26 +42,6 @@ def processes_of(desk: Desk) -> tuple[int, int]:
     """Return the ids of a worker and of the fork server."""
     worker, server = desk.run(chunks.Processes(id="processes")).split()
     return int(worker), int(server)
-
-
-def wait_for_end(pid: int) -> None:
-    """Wait until a process that is no child of ours has ended."""
-    try:
-        process = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        assert select.select([process], [], [], DEADLINE_S)[0]
-    finally:
-        os.close(process)
-
-
-def is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 class TestProcesses:
@@ -215,6 +194,66 @@ class TestProcesses:
         with pytest.raises(SessionClosed):
             desk.session.share("late", b"")
 
+    @pytest.mark.parametrize(
+        ("chunk", "dies"),
+        [
+            (chunks.Sleeping(id="unwanted"), False),
+            (chunks.Computing(id="unwanted"), False),
+            (chunks.Stubborn(id="unwanted"), True),
+            (chunks.InC(id="unwanted", holds_gil=True), True),
+            (chunks.InC(id="unwanted", holds_gil=False), True),
+        ],
+        ids=["sleeping", "computing", "stubborn", "holds-gil", "releases-gil"],
+    )
+    def test_an_interrupt_ends_what_runs_in_two_seconds(self, chunk: Chunk, dies: bool) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            worker, _ = processes_of(desk)
+            ref = desk.submit(chunk)
+            desk.wait_for_word("unwanted", b"there")
+
+            began = time.monotonic()
+            desk.session.cancel([ref], interrupt=True)
+            desk.session.cancel([ref], interrupt=True)
+            report = desk.wait_for_report("unwanted")
+            took_s = time.monotonic() - began
+
+            assert took_s < 2.0
+            if isinstance(chunk, chunks.Sleeping):
+                assert desk.session.fetch([ref]) == [[b"The chunk was cancelled."]]
+            else:
+                assert isinstance(report.error, ChunkCancelled)
+                assert report.started
+            assert desk.run(Chunk(id="next")) == b"next"
+            assert (processes_of(desk)[0] != worker) == dies
+            assert [one.chunk for one in desk.reports].count("unwanted") == 1
+
+    def test_an_interrupt_ends_its_own_chunk_alone(self, pipe: Pipe) -> None:
+        with opened(ProcessTaskRunner(max_workers=2)) as desk:
+            mate = desk.submit(chunks.Blocked(id="mate", pipe=pipe.path))
+            refs = [desk.submit(chunks.Sleeping(id="unwanted")), desk.submit(Chunk(id="pending"))]
+            desk.wait_for_start("mate")
+            desk.wait_for_word("unwanted", b"there")
+
+            desk.session.cancel(refs, interrupt=True)
+            desk.wait_for_report("unwanted")
+            # What is over is left alone, and so is what the same worker runs next.
+            desk.session.cancel(refs, interrupt=True)
+
+            assert desk.run(chunks.Stopping(id="next")) == b"False"
+            assert isinstance(desk.wait_for_report("pending").error, ChunkCancelled)
+            pipe.release()
+            assert desk.session.fetch([mate], DEADLINE_S) == [[b""]]
+
+    def test_work_that_was_asked_to_stop_can_be_interrupted_later(self) -> None:
+        with opened(ProcessTaskRunner(max_workers=1)) as desk:
+            ref = desk.submit(chunks.Sleeping(id="unwanted"))
+            desk.wait_for_word("unwanted", b"there")
+
+            desk.session.cancel([ref])
+            desk.session.cancel([ref], interrupt=True)
+
+            assert desk.session.fetch([ref], DEADLINE_S) == [[b"The chunk was cancelled."]]
+
     def test_interrupts_from_the_terminal_are_for_the_driver(self) -> None:
         with opened(ProcessTaskRunner(max_workers=1)) as desk:
             before = processes_of(desk)
@@ -331,105 +370,3 @@ class TestProcesses:
 
         with pytest.raises(InfrastructureError, match="use ThreadPoolTaskRunner"):
             ProcessTaskRunner().open(lambda chunk, message: None)
-
-
-SCRIPT = """
-print("imported", flush=True)
-import sys, tempfile, threading
-from pathlib import Path
-from types import SimpleNamespace
-from fanfold.adapters.runners import parcels
-from fanfold.adapters.runners.processes import ProcessTaskRunner
-from fanfold.adapters.runners.threads import ThreadPoolTaskRunner
-from tests.unit.adapters import local_chunks as chunks
-
-parcels.MEMORY_FOLDER = Path(tempfile.gettempdir())
-started = threading.Event()
-session = {runner}(max_workers=2).open(lambda chunk, message: started.set())
-ref = session.submit(chunks.Processes(id="one"), done=lambda report: None)
-((buffer,),) = session.fetch([ref])
-print(bytes(buffer).decode(), flush=True)
-started.clear()
-"""
-LEAVES_IT_RUNNING = """
-ref = session.submit(chunks.UntilStopped(id="running"), done=lambda report: None)
-started.wait()
-print("running", flush=True)
-"""
-WAITS = """
-sys.stdin.readline()
-"""
-
-
-class TestScripts:
-    @pytest.fixture
-    def environment(self, tmp_path: Path) -> dict[str, str]:
-        (tmp_path / "temporary").mkdir()
-        path = os.pathsep.join(str(entry) for entry in sys.path if entry)
-        return os.environ | {"PYTHONPATH": path, "TMPDIR": str(tmp_path / "temporary")}
-
-    @pytest.mark.parametrize("standard_input", [False, True])
-    def test_a_script_needs_no_guard(
-        self, standard_input: bool, tmp_path: Path, environment: dict[str, str]
-    ) -> None:
-        script = SCRIPT.format(runner="ProcessTaskRunner") + "session.close()\n"
-        (tmp_path / "script.py").write_text(script)
-
-        ended = subprocess.run(
-            [sys.executable, "-" if standard_input else "script.py"],
-            input=script if standard_input else "",
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-        assert ended.returncode == 0, ended.stderr
-        assert ended.stderr == ""
-        first, processes = ended.stdout.splitlines()
-        assert first == "imported"
-        assert len(processes.split()) == 2
-
-    @pytest.mark.parametrize("runner", ["ProcessTaskRunner", "ThreadPoolTaskRunner"])
-    def test_an_exit_without_close_waits_for_nobody(
-        self, runner: str, tmp_path: Path, environment: dict[str, str]
-    ) -> None:
-        script = SCRIPT.format(runner=runner) + LEAVES_IT_RUNNING
-
-        ended = subprocess.run(
-            [sys.executable, "-c", script],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-        assert ended.returncode == 0, ended.stderr
-        worker, server = ended.stdout.splitlines()[1].split()
-        if runner == "ProcessTaskRunner":
-            assert not is_there(int(worker))
-            assert not is_there(int(server))
-        assert list((tmp_path / "temporary").iterdir()) == []
-
-    def test_a_killed_driver_leaves_nothing(
-        self, tmp_path: Path, environment: dict[str, str]
-    ) -> None:
-        script = SCRIPT.format(runner="ProcessTaskRunner") + LEAVES_IT_RUNNING + WAITS
-        with subprocess.Popen(
-            [sys.executable, "-c", script],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as driver:
-            assert driver.stdout is not None
-            assert driver.stdout.readline() == "imported\n"
-            worker, server = map(int, driver.stdout.readline().split())
-            assert driver.stdout.readline() == "running\n"
-
-            driver.kill()
-
-            wait_for_end(worker)
-            wait_for_end(server)
-        assert list((tmp_path / "temporary").iterdir()) == []

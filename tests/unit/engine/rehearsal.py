@@ -201,11 +201,14 @@ class Rehearsal:
     def _column(self, column: Column, needs: Sequence[int]) -> list[str]:
         if isinstance(column, Literal):
             return [str(item) for item in column.items]
-        return [
+        values = [
             self.values[needs[piece.need]][piece.slot + offset]
             for piece in column.pieces
             for offset in range(piece.count)
         ]
+        for place in sorted(column.failures):
+            values.insert(place, f"!{column.failures[place].kind}")
+        return values
 
     def _first_due(self, end: float) -> tuple[Run, float] | None:
         times = [(at, run) for run, at in self.due.items() if at is not None and at <= end]

@@ -96,7 +96,7 @@ class Handing:
             raise ValuesLost("gone", lost)
         return [ref.values for ref in refs]
 
-    def cancel(self, refs: Collection[Place]) -> None:
+    def cancel(self, refs: Collection[Place], *, interrupt: bool = False) -> None:
         self.cancelled += refs
 
     def close(self) -> None:

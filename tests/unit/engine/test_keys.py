@@ -25,7 +25,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fanfold.engine.keys import KEY_BYTES, code_digest, digest, encode
+from fanfold.engine.keys import KEY_BYTES, digest, encode
 from fanfold.values.errors import KeyNotStable
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -179,13 +179,8 @@ def shuffled() -> list[Any]:
     ]
 
 
-def body(a: Any, b: Any = ("x", None), *, c: Any = frozenset({"p", "q", "r"})) -> Any:
-    """Read something."""
-    return [item for item in a if item in {"p", "q", "r", None} or (lambda: item)() == b] + [c]
-
-
 def all_keys() -> list[str]:
-    return [digest(value).hex() for value in samples() + shuffled()] + [code_digest(body).hex()]
+    return [digest(value).hex() for value in [*samples(), *shuffled(), *map(nested, NESTED)]]
 
 
 def test_values_that_differ_have_different_keys() -> None:
@@ -341,14 +336,13 @@ def test_two_values_have_one_key_exactly_if_they_are_equal(one: Any, other: Any)
         ({"a": object()}, "value['a']", "object"),
         ({(object(),): 1}, "value.keys()[0]", "object"),
         ({(object(),)}, "value{...}[0]", "object"),
-        (lambda: 1, "value", "function"),
         ([].append, "value", "function"),
         (np.array([[1, object()]], object), "value[1]", "object"),
         (np.array([(1, object())], [("a", "i4"), ("b", object)]), "value['b'][0]", "object"),
         (np.longdouble(1), "value", "numpy array of"),
         (np.ma.masked_array([1], [True]), "value", "numpy.ma"),
         (iter([]), "value", "list_iterator"),
-        (collections.defaultdict(lambda: 1), "value.default_factory", "function"),
+        (collections.defaultdict([].append), "value.default_factory", "function"),
         (named(["a"], object()), "value.__getstate__()['note']", "object"),  # type: ignore[arg-type]
     ],
 )
@@ -367,29 +361,64 @@ def test_arguments_are_named_without_a_root() -> None:
     assert told.value.path == "config.x['locks'][1]"
 
 
-def test_what_lives_in_main_or_in_a_function_has_no_key() -> None:
-    class Local:
-        pass
-
-    def local() -> None: ...
-
-    for value in (Local, local):
+def test_what_a_module_does_not_hold_has_no_name() -> None:
+    assert digest(len) == digest(len)
+    for value in ([].append, sys.modules["__main__"]):
         with pytest.raises(KeyNotStable):
             digest(value)
 
 
-@pytest.mark.parametrize("make", [list, dict, Box, collections.OrderedDict])
-def test_a_container_that_holds_itself_has_no_key(make: Any) -> None:
-    value: Any = make(0) if make is Box else make()
-    if make is Box:
-        value.x = value
-    elif make is list:
-        value += [value, value]
+def nested(way: str) -> Any:
+    """Make a value that holds itself."""
+    value: Any = [0]
+    if way == "list":
+        value += [value, (value, 1)]
+    elif way == "dict":
+        value = {"a": 1, "b": []}
+        value["b"] += [value, {"up": value}]
+    elif way == "ordered":
+        value = collections.OrderedDict(a=1)
+        value["b"] = value
+    elif way == "dataclass":
+        value = Box(1)
+        value.x = Box({"a": {"b": value}}, 2)
+    elif way == "subclass":
+        value = Names(["a"])
+        value.append(value)
     else:
-        value["a"] = value
+        value = np.array([None, 1], object)
+        value[0] = [value]
+    return value
 
-    with pytest.raises(KeyNotStable, match="nested deeper"):
-        digest(value)
+
+NESTED = ("list", "dict", "ordered", "dataclass", "subclass", "array")
+
+
+@pytest.mark.parametrize("way", NESTED)
+def test_what_holds_itself_has_the_key_of_its_copy_wherever_it_lies(way: str) -> None:
+    value, other = nested(way), nested(way)
+    copies = [pickle.loads(pickle.dumps(each)) for each in (value, other)]
+
+    assert {digest(each) for each in (value, other, *copies)} == {digest(value)}
+    assert encode([1, value])[-40:] == encode({"x": value})[-40:]
+
+
+def test_what_holds_itself_differs_by_where_it_does() -> None:
+    one: Any = []
+    one.append([one])
+    inner: Any = []
+    inner.append(inner)
+    values = [*map(nested, NESTED), one, inner, [inner], [[]], [[[]]]]
+
+    assert len({digest(value) for value in values}) == len(values)
+
+
+def test_what_lies_in_two_places_is_no_circle() -> None:
+    shared = [1, {"a": 2}]
+
+    assert digest([shared, [shared, shared]]) == digest(
+        [[1, {"a": 2}], [[1, {"a": 2}], [1, {"a": 2}]]]
+    )
 
 
 def test_deep_nesting_ends_without_a_stack_overflow() -> None:
@@ -402,85 +431,3 @@ def test_deep_nesting_ends_without_a_stack_overflow() -> None:
 
     with pytest.raises(KeyNotStable, match="nested deeper"):
         digest(deep)
-
-
-def made(source: str, name: str = "f", **namespace: Any) -> Any:
-    exec(compile(source, f"file{len(source)}.py", "exec"), namespace)
-    return namespace[name]
-
-
-def test_code_counts_and_its_place_does_not() -> None:
-    one = made("def f(x, y=1):\n    return [x for x in {'a', 'b'}] + g(y)")
-    moved = made(
-        "\n\n\ndef f(\n  x,\n  y=1):\n    # why\n    return [x for x in {'a', 'b'}] + g(y)"
-    )
-    renamed = made("def h(x, y=1):\n    return [x for x in {'a', 'b'}] + g(y)", "h")
-
-    assert code_digest(one) == code_digest(moved) == code_digest(renamed)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        "def f(x, y=2):\n    return [x for x in {'a', 'b'}] + g(y)",
-        "def f(x, y=True):\n    return [x for x in {'a', 'b'}] + g(y)",
-        "def f(x, y):\n    return [x for x in {'a', 'b'}] + g(y)",
-        "def f(x, *, y=1):\n    return [x for x in {'a', 'b'}] + g(y)",
-        "def f(x, y=1):\n    return [x for x in {'a', 'c'}] + g(y)",
-        "def f(x, y=1):\n    return [x for x in {'a', 'b'}] + h(y)",
-        "def f(x, y=1):\n    return [x for x in {'a', 'b'}] - g(y)",
-        "def f(x, y=1):\n    return [y for x in {'a', 'b'}] + g(y)",
-        "async def f(x, y=1):\n    return [x for x in {'a', 'b'}] + g(y)",
-    ],
-)
-def test_code_that_does_something_else_has_another_digest(other: str) -> None:
-    one = made("def f(x, y=1):\n    return [x for x in {'a', 'b'}] + g(y)")
-
-    assert code_digest(one) != code_digest(made(other))
-
-
-def test_what_an_exception_is_caught_by_counts() -> None:
-    one = made("def f(x):\n    try:\n        return x()\n    except OSError:\n        return 1")
-    before = code_digest(one)
-
-    one.__code__ = one.__code__.replace(co_exceptiontable=b"")
-
-    assert code_digest(one) != before
-
-
-def test_code_travels_and_runs_without_changing_its_digest() -> None:
-    before = code_digest(body)
-    for _ in range(5000):
-        body(["p", 1])
-
-    assert code_digest(body) == before
-    assert code_digest(pickle.loads(cloudpickle.dumps(made("def f(x): return x")))) == code_digest(
-        made("def f(x): return x")
-    )
-
-
-def test_closures_count_by_what_they_hold() -> None:
-    def closing(held: Any) -> Any:
-        return lambda: held
-
-    assert code_digest(closing({"a": 1})) == code_digest(closing({"a": 1}))
-    assert code_digest(closing({"a": 1})) != code_digest(closing({"a": 2}))
-    with pytest.raises(KeyNotStable) as told:
-        code_digest(closing({"a": threading.Lock()}))
-    assert told.value.path == "closure held['a']"
-
-
-def test_a_default_without_a_form_is_named() -> None:
-    def f(x: Any, lock: Any = threading.Lock()) -> Any: ...  # noqa: B008
-
-    def g(*, lock: Any = threading.Lock()) -> Any: ...  # noqa: B008
-
-    for function in (f, g):
-        with pytest.raises(KeyNotStable) as told:
-            code_digest(function)
-        assert told.value.path == "default lock"
-
-
-def test_what_has_no_bytecode_has_no_code_digest() -> None:
-    with pytest.raises(KeyNotStable):
-        code_digest(len)

@@ -661,11 +661,17 @@ def test_the_driver_holds_no_object_and_few_bytes_for_each_element(play: Rehears
     assert len(one.locations) < 500
 
 
+TAKEN = {"C": "{}", "F": "!ValueError", "K": "!Crashed"}
+"""What stands for a value where failures are allowed, by an element's fate."""
+
 CALM = ["home"] * 5 + ["lost", "unstarted", "late", "time"]
 
 
 class Chaos:
-    """Lets anything happen to a map, to a map over it, and to one that needs all of it."""
+    """Lets anything happen to a map, to one over it, one that needs all of it, and a patient one.
+
+    The fourth takes failures of the first as they come, and waits for the second without values.
+    """
 
     def __init__(self, data: st.DataObject) -> None:
         self.data = data
@@ -680,7 +686,12 @@ class Chaos:
         columns = (From(run=self.two, indices=range(count)),)
         sources = Sources(columns=columns, fills={0: fill}, common=frozenset({0}))
         self.three = self.play.map("three", sources, count, **limits())
-        self.runs = (self.one, self.two, self.three)
+        self.patient = data.draw(st.booleans(), label="patient")
+        awaited = From(run=self.two, indices=range(count), failures=self.patient, value=False)
+        columns = (From(run=self.one, indices=range(count), failures=True),)
+        sources = Sources(columns=columns, fills={0: awaited}, common=frozenset({0}))
+        self.four = self.play.map("four", sources, count, **limits())
+        self.runs = (self.one, self.two, self.three, self.four)
         chances = st.sampled_from("CCCCCCFK")
         self.fates = {
             run: [data.draw(chances) for _ in range(count)] for run in (self.one, self.two)
@@ -777,6 +788,8 @@ class Chaos:
         for below, label in zip(labels(self.two), labels(self.three), strict=True):
             fine = whole and below == "Completed"
             assert label == ("Completed" if fine else "UpstreamFailed")
+        goes = self.patient or set(labels(self.two)) == {"Completed"}
+        assert set(labels(self.four)) == {"Completed" if goes else "UpstreamFailed"}
         self.check_values()
 
     def check_values(self) -> None:
@@ -787,6 +800,7 @@ class Chaos:
                 self.one: f"one({index})",
                 self.two: f"two(one({index}))",
                 self.three: f"three(two(one({index})) {everything})",
+                self.four: f"four({TAKEN[self.fates[self.one][index]].format(f'one({index})')})",
             }
             for run, value in expected.items():
                 if run.states[index] == C:

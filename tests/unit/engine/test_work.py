@@ -17,8 +17,9 @@ from fanfold.engine.chunking import Batch
 from fanfold.engine.context import RunInfo
 from fanfold.engine.inputs import Inputs, Literal, Piece, Taken, load_stored
 from fanfold.engine.segments import Index, Lookup
+from fanfold.engine.shift import ASYNC_WIDTH
 from fanfold.engine.spec import CacheSpec, Layout, Mapped, TaskSpec
-from fanfold.engine.work import ASYNC_WIDTH, Work
+from fanfold.engine.work import Work
 from fanfold.values.errors import KeyNotStable, NotPicklable, ValuesLost
 from fanfold.values.messages import Report
 from fanfold.values.states import StateName

@@ -10,14 +10,21 @@ import cloudpickle
 import pytest
 
 from fanfold.values import errors
-from fanfold.values.errors import FanfoldError
+from fanfold.values.errors import FailureGroup, FanfoldError
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "KeyNotStable": ("config.lock", "_thread.lock"),
+    "TimedOut": ("slow", 1.5, "hard"),
+    "MapError": (
+        "parse",
+        9,
+        (FailureGroup(kind="KeyError", where="", message="k", count=2, first=(1, 3)),),
+    ),
     "ValuesLost": ("two are gone", (0, 3)),
 }
 CLASSES = [kind for kind in vars(errors).values() if inspect.isclass(kind)]
 CLASSES = [kind for kind in CLASSES if kind.__module__ == errors.__name__]
+CLASSES = [kind for kind in CLASSES if issubclass(kind, Exception)]
 
 
 def children(kind: type) -> list[type]:

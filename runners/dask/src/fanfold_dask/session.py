@@ -184,8 +184,11 @@ class DaskSession:
             raise translate(error, "Fetching values") from error
         return [list(parcel.parts) for parcel in parcels]
 
-    def cancel(self, refs: Collection[Ref]) -> None:
-        """Have Dask cancel what hasn't ended; each future's failure then leads to `done`."""
+    def cancel(self, refs: Collection[Ref], *, interrupt: bool = False) -> None:
+        """Have Dask cancel what hasn't ended; each future's failure then leads to `done`.
+
+        Dask can't interrupt what runs, as the traits say: `interrupt` adds nothing.
+        """
         wanted = {ref.future.key for ref in refs}
         self._drop([key for key in wanted if key in self._pending])
 

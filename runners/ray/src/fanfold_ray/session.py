@@ -200,7 +200,7 @@ class RaySession:
             )
         return [buffers.views for buffers in got]
 
-    def cancel(self, refs: Collection[Held]) -> None:
+    def cancel(self, refs: Collection[Held], *, interrupt: bool = False) -> None:
         """Keep pending chunks from starting and show running ones that they should stop."""
         for held in refs:
             flight = self._flights.get(held.ticket) if held.session == self._id else None

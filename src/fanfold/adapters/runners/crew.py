@@ -26,6 +26,7 @@ END_TIMEOUT_S = 2.0
 this time, and Linux kills the workers of a dead one."""
 
 _FLAG_BYTES = 8
+_FLAGS_PER_SLOT = 2
 
 
 class Member:
@@ -44,6 +45,8 @@ class Member:
         """Number of the last order that it was given."""
         self.deaf = False
         """It died with its last order unread: the system tells by a reset or broken connection."""
+        self.doomed = False
+        """It is about to be killed, so must not be given any more."""
         self.mapped: dict[str, ReferenceType[Any]] = {}
         """Paths of the shared parcels that it has mapped, with the refs to them."""
 
@@ -100,7 +103,7 @@ class Crew:
         self._slots = list(range(most))
         self._made = 0
         self._flag_path = f"{folders.near or folders.far}/flags"
-        Path(self._flag_path).write_bytes(bytes(_FLAG_BYTES * most))
+        Path(self._flag_path).write_bytes(bytes(_FLAG_BYTES * _FLAGS_PER_SLOT * most))
         with open(self._flag_path, "r+b") as file:
             self._flags = memoryview(mmap.mmap(file.fileno(), 0)).cast("Q")
         self._selector = selectors.DefaultSelector()
@@ -120,11 +123,21 @@ class Crew:
 
     def stop(self, slot: int, order: int) -> None:
         """Tell the worker in a slot to stop, if it is still at that order; from any thread."""
-        self._flags[slot] = order
+        self._flags[_FLAGS_PER_SLOT * slot] = order
 
-    def listen(self) -> Iterator[Event]:
+    def interrupt(self, member: Member) -> None:
+        """Raise an exception in what a worker runs, if it is still at its present order."""
+        self._flags[_FLAGS_PER_SLOT * member.slot + 1] = member.order
+        self._command(Kind.INTERRUPT, member.number)
+
+    def kill(self, member: Member) -> None:
+        """Have a worker killed; its end is told as any other."""
+        member.doomed = True
+        self._command(Kind.KILL, member.number)
+
+    def listen(self, timeout_s: float | None = None) -> Iterator[Event]:
         """Wait until something happened, and yield what the session should know of it."""
-        for key, _ in self._selector.select():
+        for key, _ in self._selector.select(timeout_s):
             yield from key.data()
 
     def grow(self, wanted: int, module: str) -> None:
@@ -212,7 +225,7 @@ class Crew:
         # Dead, or cut off because its chunk closed the socket: then it is of no more use. Its end
         # is told by the fork server, which knows how it died.
         self._selector.unregister(member.connection)
-        self._command(Kind.KILL, member.number)
+        self.kill(member)
 
     def _cut(self, member: Member, data: bytes) -> Iterator[Event]:
         for kind, payload in member.stream.feed(data):

@@ -60,7 +60,8 @@ class _Server:
         self._handlers: dict[Kind, Callable[[Any], None]] = {
             Kind.SETTINGS: self._settle_in,
             Kind.FORK: self._fork,
-            Kind.KILL: self._kill,
+            Kind.KILL: lambda number: self._signal(number, signal.SIGKILL),
+            Kind.INTERRUPT: lambda number: self._signal(number, signal.SIGINT),
         }
         self._settings: Settings | None = None
         self._flags = memoryview(b"")
@@ -151,7 +152,8 @@ class _Server:
                 return
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            # A handler and not SIG_IGN, which programs that a chunk starts would inherit.
+            # A handler and not SIG_IGN, which programs that a chunk starts would inherit; the
+            # worker takes one of its own as soon as it can be interrupted.
             signal.signal(signal.SIGINT, _awake)
             for shared in (self._control, self._selector, self._child_ended, self._wakeup):
                 shared.close()
@@ -164,10 +166,10 @@ class _Server:
         finally:
             os._exit(status)
 
-    def _kill(self, number: int) -> None:
+    def _signal(self, number: int, which: signal.Signals) -> None:
         for pid, its_number in self._workers.items():
             if its_number == number:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, which)
 
     def _reap(self) -> bool:
         with suppress(BlockingIOError):

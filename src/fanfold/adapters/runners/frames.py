@@ -31,6 +31,8 @@ class Kind(IntEnum):
     """Driver to fork server, with a socket: `Fork`."""
     KILL = 3
     """Driver to fork server: the number of a worker."""
+    INTERRUPT = 12
+    """Driver to fork server: the number of a worker, which is to look at its flags."""
     READY = 4
     """Fork server to driver, once: it has imported what it should."""
     DENIED = 5
@@ -67,7 +69,7 @@ class Fork(NamedTuple):
     number: int
     """Unique in the session."""
     slot: int
-    """Which of the flags is the worker's."""
+    """Which of the flags are the worker's."""
     path: list[str]
     """The driver's `sys.path` as it is now."""
     module: str
@@ -78,7 +80,7 @@ class Order(NamedTuple):
     """A chunk for a worker, without the chunk."""
 
     number: int
-    """Unique in the session; the worker's flag holds it when the chunk should stop."""
+    """Unique in the session; the worker's flags hold it when the chunk should stop."""
     chunk: str
     """Id of the chunk."""
     needs: tuple[Place, ...]

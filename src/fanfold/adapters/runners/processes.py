@@ -11,10 +11,12 @@ import os
 import pickle
 import sys
 import threading
+import time
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from fanfold.adapters.runners import frames, parcels
@@ -25,6 +27,7 @@ from fanfold.adapters.runners.frames import Kind, Order, Outcome
 from fanfold.adapters.runners.parcels import Folders, Place
 from fanfold.ports.runner import Chunk
 from fanfold.values.errors import (
+    ChunkCancelled,
     InfrastructureError,
     ResourcesUnavailable,
     SessionClosed,
@@ -38,11 +41,15 @@ FRAME_BYTES = 64 * 1024
 """A chunk above this goes by a file, so that a frame always fits into an empty socket buffer and
 the listening thread never waits for a worker."""
 JOIN_TIMEOUT_S = 0.2
+INTERRUPT_AGAIN_S = 0.1
+"""An interrupt does nothing where the chunk has not quite begun, so it is repeated."""
+INTERRUPTS = 10
+"""A worker that is still at its chunk after so many, a second in all, is killed: R7 gives 2 s."""
 
 Heard = Callable[[str, bytes], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ProcessTaskRunner:
     """Runs tasks in processes: for work that computes, and for code that may crash.
 
@@ -54,15 +61,15 @@ class ProcessTaskRunner:
             threads, for the workers are forks.
 
     Raises:
-        UsageError: `max_workers` is less than 1.
+        UsageError: `max_workers` is no whole number from 1 on, or `preload` holds no names.
     """
 
     max_workers: int | None = None
-    preload: tuple[str, ...] = ("cloudpickle", "fanfold.engine.work")
+    preload: tuple[str, ...] = field(default=("cloudpickle", "fanfold.engine.work"), kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.max_workers is not None and self.max_workers < 1:
-            raise UsageError(f"max_workers must be at least 1, not {self.max_workers}.")
+        sites.check_count("max_workers", self.max_workers)
+        object.__setattr__(self, "preload", _names(self.preload))
 
     def open(self, heard: Heard) -> "ProcessSession":
         """Start the fork server, without waiting for it.
@@ -77,10 +84,14 @@ class ProcessTaskRunner:
         return ProcessSession(heard, self.max_workers or sites.cores(), self.preload)
 
 
+ProcessPoolTaskRunner = ProcessTaskRunner
+"""The same under the name by which Prefect's users may know it."""
+
+
 class ProcessSession:
     """Worker processes and what they left behind. Must be closed; at exit it closes itself."""
 
-    traits = Traits(remote=True, kills=True)
+    traits = Traits(remote=True, interrupts=True, kills=True)
 
     def __init__(self, heard: Heard, most: int, preload: tuple[str, ...]) -> None:
         self._heard = heard
@@ -98,6 +109,10 @@ class ProcessSession:
         self._orders = itertools.count(1)
         self._running: dict[Ticket, Member] = {}
         """Guarded by the backlog's lock."""
+        self._unwanted: deque[Ticket] = deque()
+        """To be interrupted; the listening thread takes them out."""
+        self._interrupts: list[_Interrupt] = []
+        """The listening thread's own."""
         self._module = ""
         self._shares: WeakValueDictionary[str, _File] = WeakValueDictionary()
         self._share_names = itertools.count()
@@ -167,14 +182,20 @@ class ProcessSession:
         self._backlog.wait(refs, timeout_s)
         return parcels.read([_place(ticket) for ticket in refs])
 
-    def cancel(self, refs: Collection[Ticket]) -> None:
-        """End those that wait, by their `done` before this returns; ask the others to stop."""
+    def cancel(self, refs: Collection[Ticket], *, interrupt: bool = False) -> None:
+        """End those that wait, by their `done` before this returns; ask the others to stop.
+
+        With `interrupt` these get a KeyboardInterrupt, and a second later their worker is killed.
+        """
         running = self._backlog.cancel(refs)
         with self._backlog.lock:
             for ticket in running:
                 member = self._running.get(ticket)
                 if member is not None:
                     self._crew.stop(member.slot, member.order)
+        if interrupt and running:
+            self._unwanted.extend(running)
+            self._crew.wake()
 
     def close(self) -> None:
         """End all chunks, kill all processes and remove the session's files."""
@@ -191,12 +212,13 @@ class ProcessSession:
     def _listen(self) -> None:
         """Deal with what comes from the workers, and see that they have work."""
         while True:
-            for event in self._crew.listen():
+            for event in self._crew.listen(INTERRUPT_AGAIN_S if self._interrupts else None):
                 self._deal_with(event)
                 if self._backlog.closed:
                     return
             if self._backlog.closed:
                 return
+            self._interrupt()
             self._hand_out()
 
     def _deal_with(self, event: Event) -> None:
@@ -232,6 +254,25 @@ class ProcessSession:
         except InfrastructureError as error:
             self._backlog.fail(error)
 
+    def _interrupt(self) -> None:
+        """Interrupt the workers that should be by now, or kill them where that was in vain."""
+        while self._unwanted:
+            member = self._running.get(ticket := self._unwanted.popleft())
+            known = [one.ticket for one in self._interrupts]
+            if member is not None and ticket not in known:
+                self._interrupts.append(_Interrupt(ticket, member))
+        self._interrupts = [one for one in self._interrupts if one.member.ticket is one.ticket]
+        now = time.monotonic()
+        for one in self._interrupts:
+            if one.due > now:
+                continue
+            one.due = now + INTERRUPT_AGAIN_S
+            one.sent += 1
+            if one.sent <= INTERRUPTS:
+                self._crew.interrupt(one.member)
+            else:
+                self._crew.kill(one.member)
+
     def _send(self, ticket: Ticket, member: Member) -> None:
         number = next(self._orders)
         forget = [path for path, shared in member.mapped.items() if shared() is None]
@@ -266,7 +307,8 @@ class ProcessSession:
         ticket = self._take_back(member)
         if ticket is None:
             return
-        self._crew.free.append(member)
+        if not member.doomed:
+            self._crew.free.append(member)
         report, values = _open(ticket, member, payload)
         self._backlog.settle(ticket, report, _File(values) if isinstance(values, str) else values)
 
@@ -277,7 +319,9 @@ class ProcessSession:
         for name in (str(member.order), f"order-{member.order}"):
             self._folders.discard(name)
         moment = "before it ran" if member.deaf else "while it ran"
-        error = WorkerLost(f"Worker {member.identity} {how} {moment} chunk {ticket.id}.")
+        message = f"Worker {member.identity} {how} {moment} chunk {ticket.id}."
+        cancelled = any(one.ticket is ticket for one in self._interrupts)
+        error = ChunkCancelled(message) if cancelled else WorkerLost(message)
         self._backlog.settle(
             ticket,
             Report(chunk=ticket.id, worker=member.identity, error=error, started=not member.deaf),
@@ -291,6 +335,18 @@ class ProcessSession:
         return ticket
 
 
+@dataclass(slots=True)
+class _Interrupt:
+    """A running chunk that should end now."""
+
+    ticket: Ticket
+    member: Member
+    sent: int = 0
+    """Signals sent so far."""
+    due: float = 0.0
+    """When to send the next, by the monotonic clock."""
+
+
 class _File:
     """A file that lives as long as somebody holds this."""
 
@@ -300,6 +356,15 @@ class _File:
     def __del__(self) -> None:
         with suppress(FileNotFoundError):
             os.unlink(self.path)
+
+
+def _names(preload: Iterable[object]) -> tuple[str, ...]:
+    """Return names as a tuple: a list would neither hash nor compare equal to one."""
+    names = () if isinstance(preload, str) else tuple(preload)
+    known = tuple(name for name in names if isinstance(name, str))
+    if isinstance(preload, str) or known != names:
+        raise UsageError(f"preload takes a tuple of module names, not {preload!r}.")
+    return known
 
 
 def _place(ticket: Ticket) -> Place:

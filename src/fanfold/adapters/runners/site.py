@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from fanfold.values.errors import InfrastructureError
+from fanfold.values.errors import InfrastructureError, UsageError
 from fanfold.values.messages import Report
 
 
@@ -26,6 +26,21 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def check_count(name: str, count: object) -> None:
+    """See that an option is None or a whole number from 1 on.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if count is None:
+        return
+    # True and False are numbers to Python, but surely no numbers of workers.
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise UsageError(f"{name} must be a whole number, not {count!r}.")
+    if count < 1:
+        raise UsageError(f"{name} must be at least 1, not {count}.")
 
 
 def carry_out(

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from fanfold.adapters.runners import site as sites
 from fanfold.adapters.runners.backlog import Backlog, Ticket
 from fanfold.ports.runner import Chunk, Values
-from fanfold.values.errors import ResourcesUnavailable, UsageError
+from fanfold.values.errors import ResourcesUnavailable
 from fanfold.values.messages import Report
 from fanfold.values.resources import Slots, Traits
 
@@ -20,7 +20,7 @@ MOST_THREADS_BY_DEFAULT = 32
 Heard = Callable[[str, bytes], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ThreadPoolTaskRunner:
     """Runs tasks on threads: for work that waits, or that releases the GIL.
 
@@ -30,19 +30,22 @@ class ThreadPoolTaskRunner:
             elements that compute share the cores, and 16 threads cost them 3 % against one.
 
     Raises:
-        UsageError: `max_workers` is less than 1.
+        UsageError: `max_workers` is no whole number from 1 on.
     """
 
     max_workers: int | None = None
 
     def __post_init__(self) -> None:
-        if self.max_workers is not None and self.max_workers < 1:
-            raise UsageError(f"max_workers must be at least 1, not {self.max_workers}.")
+        sites.check_count("max_workers", self.max_workers)
 
     def open(self, heard: Heard) -> "ThreadSession":
         """Return a session that starts threads as chunks come in."""
         default = min(MOST_THREADS_BY_DEFAULT, THREADS_PER_CORE * sites.cores())
         return ThreadSession(heard, self.max_workers or default)
+
+
+ConcurrentTaskRunner = ThreadPoolTaskRunner
+"""The same under the name by which Prefect's users may know it."""
 
 
 class ThreadSession:
@@ -112,8 +115,11 @@ class ThreadSession:
         self._backlog.wait(refs, timeout_s)
         return [ticket.values for ticket in refs]
 
-    def cancel(self, refs: Collection[Ticket]) -> None:
-        """End those that wait, by their `done` before this returns; ask the others to stop."""
+    def cancel(self, refs: Collection[Ticket], *, interrupt: bool = False) -> None:
+        """End those that wait, by their `done` before this returns; ask the others to stop.
+
+        A thread can't be interrupted from outside, as the traits say: `interrupt` adds nothing.
+        """
         self._backlog.cancel(refs)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 import socket
 import sys
 import threading
@@ -13,12 +14,14 @@ from fanfold.adapters.runners import site as sites
 from fanfold.adapters.runners.frames import Kind, Order, Outcome
 from fanfold.adapters.runners.parcels import Folders, Place
 from fanfold.ports.runner import Chunk
-from fanfold.values.errors import InfrastructureError
+from fanfold.values.errors import ChunkCancelled, InfrastructureError
 from fanfold.values.messages import Report
 
 HOME_BYTES = 16 * 1024
 """Values up to this size travel home with the report, as bytes that nobody looks into there: a
 file costs 20 microseconds, and so does sending as many bytes twice."""
+
+CANCELLED = "The chunk was cancelled."
 
 
 def serve(connection: socket.socket, folders: Folders, flags: memoryview, slot: int) -> None:
@@ -27,10 +30,14 @@ def serve(connection: socket.socket, folders: Folders, flags: memoryview, slot: 
     Args:
         connection: To the driver; blocking.
         folders: Where values go.
-        flags: A number per slot, written by the driver.
-        slot: Which of them says whether to stop.
+        flags: Two numbers per slot, written by the driver: the order that should stop, and the one
+            that should be interrupted.
+        slot: Whose numbers are this worker's.
     """
-    worker = _Worker(connection, folders, flags, slot)
+    worker = _Worker(connection, folders, flags[2 * slot : 2 * slot + 2])
+    # The driver's interrupts come as this signal. A Ctrl-C in the terminal may as well, and is for
+    # the driver to decide on: the flags tell the one from the other.
+    signal.signal(signal.SIGINT, worker.interrupted)
     with suppress(BrokenPipeError, ConnectionResetError):
         worker.outbox.send(frames.message(Kind.HELLO, sites.identity()))
         stream = frames.Stream()
@@ -42,14 +49,13 @@ def serve(connection: socket.socket, folders: Folders, flags: memoryview, slot: 
 class _Worker:
     """What lives as long as the process."""
 
-    def __init__(
-        self, connection: socket.socket, folders: Folders, flags: memoryview, slot: int
-    ) -> None:
+    def __init__(self, connection: socket.socket, folders: Folders, flags: memoryview) -> None:
         self.outbox = _Outbox(connection)
         self._folders = folders
         self._flags = flags
-        self._slot = slot
         self._shared: dict[str, memoryview] = {}
+        self._running = 0
+        """Number of the order whose chunk runs; 0 while an interrupt has nothing to end."""
 
     def handle(self, kind: Kind, payload: bytes) -> None:
         """Carry out a chunk and send its outcome."""
@@ -62,7 +68,7 @@ class _Worker:
         order: Order = pickle.loads(order_pickle)
         for forgotten in order.forget:
             self._shared.pop(forgotten, None)
-        site = _ProcessSite(sites.identity(), self.outbox, self._flags, self._slot, order.number)
+        site = _ProcessSite(sites.identity(), self.outbox, self._flags, order.number)
         report, values = sites.carry_out(
             order.chunk, site.worker, lambda: self._carry_out(order, chunk_pickle, site)
         )
@@ -77,14 +83,38 @@ class _Worker:
     ) -> tuple[Report, Place | None]:
         needs = parcels.read(order.needs)
         shared = [self._map(path) for path in order.shared]
-        chunk: Chunk = pickle.loads(chunk_pickle)
-        report, values = chunk.run(needs, shared, site)
+        self._running = order.number
+        try:
+            chunk: Chunk = pickle.loads(chunk_pickle)
+            report, values = chunk.run(needs, shared, site)
+        except KeyboardInterrupt:
+            if self._flags[1] != order.number:
+                raise
+            raise ChunkCancelled(CANCELLED) from None
+        finally:
+            self._running = 0
         if report.error is not None:
             return report, None
         buffers = parcels.flatten(values)
         if sum(buffer.nbytes for buffer in buffers) <= HOME_BYTES:
             return report, parcels.pack(buffers)
         return report, self._folders.write(str(order.number), buffers)
+
+    def interrupted(self, number: int, frame: Any) -> None:
+        """End the running chunk, if it is what the driver wants to end; runs in its thread.
+
+        Raises:
+            KeyboardInterrupt: It is; libraries know how to leave with it.
+        """
+        if not self._running or self._flags[1] != self._running:
+            return
+        if self.outbox.main_sends:
+            # Half a frame would spoil all that follow.
+            self.outbox.interrupted = True
+            return
+        # Once: a second one could strike while the first is dealt with.
+        self._running = 0
+        raise KeyboardInterrupt(CANCELLED)
 
     def _map(self, path: str) -> memoryview:
         """Return what was shared; each path is mapped once (R9)."""
@@ -97,18 +127,28 @@ class _Outbox:
     """Sends frames in order. Thread-safe, for a chunk may speak from several threads."""
 
     def __init__(self, connection: socket.socket) -> None:
+        self.main_sends = False
+        """The main thread, where interrupts strike, is inside `post`."""
+        self.interrupted = False
+        """An interrupt came meanwhile: it strikes as soon as that is over."""
+        self._main = threading.main_thread().ident
         self._connection = connection
         self._lock = threading.Lock()
         self._unsent = bytearray()
 
     def post(self, data: bytes) -> None:
         """Send as much as the socket takes without waiting; the rest goes with a later frame."""
-        with self._lock:
-            self._unsent += data
-            with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-                # A driver that is gone is noticed when the chunk has run.
-                sent = self._connection.send(self._unsent, socket.MSG_DONTWAIT)
-                del self._unsent[:sent]
+        if threading.get_ident() != self._main:
+            self._post(data)
+            return
+        self.main_sends = True
+        try:
+            self._post(data)
+        finally:
+            self.main_sends = False
+        if self.interrupted:
+            self.interrupted = False
+            raise KeyboardInterrupt(CANCELLED)
 
     def send(self, data: bytes) -> None:
         """Send all there is, and wait for it."""
@@ -117,19 +157,24 @@ class _Outbox:
             self._connection.sendall(self._unsent)
             self._unsent.clear()
 
+    def _post(self, data: bytes) -> None:
+        with self._lock:
+            self._unsent += data
+            with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+                # A driver that is gone is noticed when the chunk has run.
+                sent = self._connection.send(self._unsent, socket.MSG_DONTWAIT)
+                del self._unsent[:sent]
+
 
 class _ProcessSite:
     """What a running chunk sees of its session."""
 
-    __slots__ = ("_flags", "_number", "_outbox", "_slot", "worker")
+    __slots__ = ("_flags", "_number", "_outbox", "worker")
 
-    def __init__(
-        self, worker: str, outbox: _Outbox, flags: memoryview, slot: int, number: int
-    ) -> None:
+    def __init__(self, worker: str, outbox: _Outbox, flags: memoryview, number: int) -> None:
         self.worker = worker
         self._outbox = outbox
         self._flags = flags
-        self._slot = slot
         self._number = number
 
     def say(self, message: bytes) -> None:
@@ -138,7 +183,7 @@ class _ProcessSite:
 
     def stopping(self) -> bool:
         """Return whether the driver has written this order's number to the worker's flag."""
-        return bool(self._flags[self._slot] == self._number)
+        return bool(self._flags[0] == self._number)
 
 
 def _outcome(report: Report, values: Any) -> bytes:

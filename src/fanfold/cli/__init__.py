@@ -1,0 +1,1 @@
+"""The command line: `fanfold`, with one module for each noun."""

@@ -1,0 +1,1 @@
+"""How code that was written for Prefect is rewritten: read, decide, edit."""

@@ -1,0 +1,65 @@
+"""Log lines on a terminal: the time dim, the level in its colour.
+
+Not by rich, which takes longer to import than a small flow takes to run.
+"""
+
+import logging
+import os
+import sys
+from typing import TextIO
+
+from fanfold.engine import settings
+from fanfold.engine.telling import Formatter
+from fanfold.engine.watching import is_terminal
+
+LINE = "%(asctime)s | %(levelname)-7s | %(run)s%(message)s"
+_STYLED = "\x1b[2m%(asctime)s\x1b[0m | \x1b[{}m%(levelname)-7s\x1b[0m | %(run)s%(message)s"
+_COLOURS = {
+    logging.DEBUG: "2",
+    logging.INFO: "36",
+    logging.WARNING: "33",
+    logging.ERROR: "31",
+    logging.CRITICAL: "1;31",
+}
+"""SGR numbers by level."""
+
+
+class LineHandler(logging.StreamHandler[TextIO]):
+    """Writes log lines to standard error, whatever that is when a line is made.
+
+    So lines go where a test or a notebook cell has put standard error, and above live lines.
+    """
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self._plain = Formatter(LINE, "%H:%M:%S")
+        self._styled = {
+            level: Formatter(_STYLED.format(colour), "%H:%M:%S")
+            for level, colour in _COLOURS.items()
+        }
+
+    @property
+    def stream(self) -> TextIO:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Standard error of the moment."""
+        return sys.stderr
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, in colours where they are wanted."""
+        formatter = self._styled.get(record.levelno) if coloured(self.stream) else None
+        return (formatter or self._plain).format(record)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line, if there is a standard error."""
+        if sys.stderr is not None:
+            super().emit(record)
+
+
+def coloured(stream: TextIO) -> bool:
+    """Return whether to write in colours: as `logging.colors` says; if auto, on terminals alone.
+
+    NO_COLOR in the environment switches them off.
+    """
+    wanted = settings.current().logging_colors
+    if wanted == "auto":
+        return not os.environ.get("NO_COLOR") and is_terminal(stream)
+    return wanted == "true"

@@ -1,0 +1,418 @@
+"""One call of a flow: carries out what its story asks for, in a thread or a loop."""
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from fanfold.engine import hooks, keys
+from fanfold.engine.alarms import Interrupt
+from fanfold.engine.attempt import ended
+from fanfold.engine.binding import resolved, settled
+from fanfold.engine.context import (
+    FLOW_RUN,
+    Parameters,
+    ResultOptions,
+    RunInfo,
+    current,
+    current_tags,
+    running,
+)
+from fanfold.engine.deadlines import Limiter, call_async
+from fanfold.engine.drive import (
+    Story,
+    Stream,
+    drive,
+    drive_async,
+    drive_yielding,
+    drive_yielding_async,
+)
+from fanfold.engine.flow import (
+    AnnounceFlow,
+    CallFlow,
+    FlowRun,
+    Prepare,
+    Sleep,
+    flow_story,
+    trimmed,
+)
+from fanfold.engine.naming import RunName, run_name
+from fanfold.engine.prints import logged
+from fanfold.engine.returning import state_of
+from fanfold.engine.segments import Stored, StoredResult
+from fanfold.engine.signals import EXIT_CODE, Terminated, terminable
+from fanfold.engine.tally import summary_line
+from fanfold.engine.telling import level, tell
+from fanfold.ports.runner import TaskRunner
+from fanfold.values import runs
+from fanfold.values.errors import KeyNotStable, TimedOut, UpstreamFailed
+from fanfold.values.ids import new_id
+from fanfold.values.states import WITH_VALUE, State, StateName, StateType
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowSpec:
+    """A flow, as its executions need it."""
+
+    flow: Any
+    """What hooks are called with."""
+    fn: Callable[..., Any]
+    name: str
+    version: str | None = None
+    tags: frozenset[str] = frozenset()
+    run_name: RunName = None
+    retries: int = 0
+    delays_s: tuple[float, ...] = ()
+    timeout_s: float | None = None
+    log_prints: bool | None = None
+    loggers: tuple[str, ...] = ()
+    results: ResultOptions
+    runner: Callable[[], TaskRunner]
+    validate: Callable[..., Arguments]
+    """Returns a call's arguments checked and coerced."""
+    bind: Callable[..., Mapping[str, Any]]
+    """Returns a call's arguments by name, defaults included."""
+    hooks: Mapping[StateType, tuple[hooks.Hook, ...]]
+    is_async: bool = False
+    yields: bool = False
+    keep: Callable[[RunInfo, Any], Stored | None]
+    """Writes a run's value where it is kept, None where it isn't; raises if that fails."""
+    in_memory: bool = True
+    """Whether the value itself stays with the run, too."""
+
+
+class Execution:
+    """One call of a flow."""
+
+    def __init__(
+        self,
+        spec: FlowSpec,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        wait_for: Iterable[Any] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.args, self.kwargs = args, kwargs
+        self.wait_for = wait_for
+        self.began = time.monotonic()
+        around = current()
+        parent = around.info if around is not None else None
+        self.parent: FlowRun | None = around.owner if around is not None else None
+        prints = spec.log_prints
+        info = RunInfo(
+            kind=FLOW_RUN,
+            id=new_id(),
+            name=spec.name,
+            of=spec.name,
+            version=spec.version,
+            tags=spec.tags | current_tags() | (parent.tags if parent is not None else frozenset()),
+            log_prints=prints if prints is not None else bool(parent and parent.log_prints),
+            flow=parent,
+            parameters=Parameters(),
+            started=datetime.now(UTC),
+            results=spec.results.over(parent.results) if parent is not None else spec.results,
+            log_level=level(),
+            loggers=spec.loggers,
+        )
+        self.run = FlowRun(info, spec.runner())
+        self.call: Any = None
+        self._before: State | None = None
+        """What an earlier try of the calling flow got from this call."""
+        self._performers: dict[type, Callable[[Any], Any]] = {
+            Prepare: self._prepared,
+            CallFlow: self._called,
+            AnnounceFlow: self._announced,
+            Sleep: self._slept,
+        }
+
+    # The four ways to go through the story: here or in the loop, at once or item by item.
+
+    def finish(self) -> State:
+        """Run to the end and return the final state."""
+        with terminable():
+            return self._closed(self._kept(drive(self._story(), self._perform)))
+
+    async def finish_async(self) -> State:
+        """Do so in the running loop."""
+        state = await drive_async(self._story(), self._perform)
+        return self._closed(await self._in_thread(partial(self._kept, state)))
+
+    def items(self) -> Generator[Any, None, State]:
+        """Yield what a generator flow yields; return the final state."""
+        state = yield from drive_yielding(self._story(), self._perform_streaming)
+        return self._closed(self._kept(state))
+
+    async def items_async(self, end_with: Callable[[State], None]) -> AsyncGenerator[Any]:
+        """Yield what an async generator flow yields; `end_with` gets the final state."""
+        finals: list[State] = []
+        story = self._story()
+        async for item in drive_yielding_async(story, self._perform_streaming, finals.append):
+            yield item
+        end_with(self._closed(await self._in_thread(partial(self._kept, finals[0]))))
+
+    def value(self, state: State) -> Any:
+        """Return the final state's value, or raise why there is none.
+
+        Raises:
+            SystemExit: The process was told to end.
+            Exception: What the flow raised.
+        """
+        if state.code in WITH_VALUE:
+            return state.result()
+        error = state.failure()
+        if isinstance(error, Terminated):
+            raise SystemExit(EXIT_CODE) from error
+        raise trimmed(error)
+
+    def _story(self) -> Any:
+        return flow_story(self.spec.retries, self.spec.delays_s)
+
+    def _kept(self, state: State) -> State:
+        """Keep the value of a run that has one; a failure to do so is only told."""
+        if state.code not in WITH_VALUE or state is self._before:
+            return state
+        try:
+            stored = self.spec.keep(self.run.info, state.data)
+        except Exception as error:  # the caller gets the value all the same
+            told = f"The result of {self.spec.name} isn't kept: {type(error).__name__}: {error}"
+            tell(self.run.context, told, logging.WARNING)
+            return state
+        if stored is None or self.spec.in_memory:
+            return state
+        return replace(state, data=None, source=StoredResult(stored))
+
+    def _closed(self, state: State) -> State:
+        self.run.close()
+        self._tell_end(state)
+        if self.parent is not None and self.call is not None and state.code in WITH_VALUE:
+            self.parent.finish(self.call, state)
+        return state
+
+    def _perform(self, effect: Any) -> Any:
+        return self._performers[type(effect)](effect)
+
+    def _perform_streaming(self, effect: Any) -> Any:
+        if not isinstance(effect, CallFlow):
+            return self._perform(effect)
+        stream = Stream(None)
+        iterate = self._iterated_async if self.spec.is_async else self._iterated
+        stream.items = iterate(effect, stream)
+        return stream
+
+    # Before the call.
+
+    def _prepared(self, effect: Prepare) -> Any:
+        if self.spec.is_async:
+            return self._in_thread(self._ready)
+        return self._ready()
+
+    def _ready(self) -> State | None:
+        """Bind the arguments; return a state that ends the run before it began, None to go on."""
+        try:
+            cause = settled(self.wait_for)
+            if cause is not None:
+                raise UpstreamFailed(cause)
+            self.args, self.kwargs = resolved((self.args, self.kwargs))
+            self.args, self.kwargs = self.spec.validate(*self.args, **self.kwargs)
+            self._name()
+        except UpstreamFailed as error:
+            return State(code=StateName.UPSTREAM_FAILED, message=str(error), error=error)
+        except Exception as error:  # the run fails by it, and its hooks hear of it
+            return State(code=StateName.FAILED, message=str(error), error=error)
+        return self._replayed()
+
+    def _name(self) -> None:
+        parameters = Parameters(self.spec.bind(*self.args, **self.kwargs))
+        name = run_name(self.spec.run_name, self.spec.name, lambda: parameters)
+        self.run.info = replace(self.run.info, name=name, parameters=parameters)
+
+    def _replayed(self) -> State | None:
+        """Return what an earlier try of the calling flow got from this very call, if it was kept.
+
+        Source: Prefect 3, a retried flow takes the results of its completed, persisted subflows.
+        """
+        if self.parent is None or not self.run.info.results.persist:
+            return None
+        try:
+            key = keys.digest(dict(self.run.info.parameters), "")
+        except KeyNotStable:  # it runs again, as it can't be told whether the call is the same
+            return None
+        self.call = self.parent.nth_call((self.spec.name, key))
+        self._before = self.parent.finished(self.call)
+        return self._before
+
+    # The call.
+
+    def _called(self, effect: CallFlow) -> Any:
+        self._begin(effect)
+        if self.spec.is_async:
+            return self._called_async()
+        try:
+            with self._entered():
+                return self._limited(self._value)
+        except Interrupt:  # the time of a flow around this one is over
+            self.run.abandon(interrupt=True)
+            self.run.close()
+            raise
+        except BaseException as error:  # the story decides what becomes of it
+            return self._stopped(error)
+
+    async def _called_async(self) -> State:
+        try:
+            with self._entered():
+                called = self._value_async()
+                if self.spec.timeout_s is None:
+                    return await called
+                return await call_async(self.spec.timeout_s, called, name=self.spec.name)
+        except Interrupt:  # the time of a flow around this one is over
+            self.run.abandon(interrupt=True)
+            self.run.close()
+            raise
+        except BaseException as error:  # the story decides what becomes of it
+            return await self._in_thread(partial(self._stopped, error))
+
+    def _value(self) -> State:
+        value = self.spec.fn(*self.args, **self.kwargs)
+        self.run.settle()
+        return state_of(value)
+
+    async def _value_async(self) -> State:
+        value = await self.spec.fn(*self.args, **self.kwargs)
+        await self.run.settle_streams()
+        await self._in_thread(self.run.settle)
+        return await self._in_thread(partial(state_of, value))
+
+    def _limited(self, call: Callable[[], Any]) -> Any:
+        if self.spec.timeout_s is None:
+            return call()
+        limiter = Limiter(self.spec.timeout_s, kills=False, name=self.spec.name)
+        try:
+            return limiter.call(call)
+        finally:
+            limiter.close()
+
+    def _iterated(self, effect: CallFlow, stream: Stream) -> Generator[Any]:
+        """Yield a generator's items; only its own steps run inside the flow's context."""
+        self._begin(effect)
+        items: list[Any] = []
+        try:
+            with self._entered():
+                iterator = iter(self.spec.fn(*self.args, **self.kwargs))
+            while True:
+                with self._entered():
+                    try:
+                        item = next(iterator)
+                    except StopIteration:
+                        break
+                items.append(item)
+                yield item
+            with self._entered():
+                self.run.settle()
+            stream.outcome = State(code=StateName.COMPLETED, data=items)
+        except GeneratorExit:
+            self._stopped(GeneratorExit())
+            self.run.close()
+            raise
+        except Interrupt:  # the time of a flow around this one is over
+            self.run.abandon(interrupt=True)
+            self.run.close()
+            raise
+        except BaseException as error:  # the story decides what becomes of it
+            stream.outcome = self._stopped(error)
+
+    async def _iterated_async(self, effect: CallFlow, stream: Stream) -> AsyncGenerator[Any]:
+        self._begin(effect)
+        items: list[Any] = []
+        try:
+            with self._entered():
+                iterator = aiter(self.spec.fn(*self.args, **self.kwargs))
+            while True:
+                with self._entered():
+                    try:
+                        item = await anext(iterator)
+                    except StopAsyncIteration:
+                        break
+                items.append(item)
+                yield item
+            with self._entered():
+                await self._in_thread(self.run.settle)
+            stream.outcome = State(code=StateName.COMPLETED, data=items)
+        except GeneratorExit:
+            self._stopped(GeneratorExit())
+            self.run.close()
+            raise
+        except Interrupt:  # the time of a flow around this one is over
+            self.run.abandon(interrupt=True)
+            self.run.close()
+            raise
+        except BaseException as error:  # the story decides what becomes of it
+            stream.outcome = await self._in_thread(partial(self._stopped, error))
+
+    def _begin(self, effect: CallFlow) -> None:
+        self.run.begin_try(replace(self.run.info, run_count=effect.tries + 1))
+
+    @contextmanager
+    def _entered(self) -> Generator[None]:
+        with running(self.run.context), logged(self.run.info.log_prints):
+            yield
+
+    def _stopped(self, error: BaseException) -> State:
+        """Return the state that an error brings the run to; what the flow started ends with it."""
+        overran = isinstance(error, TimedOut) and error.name == self.spec.name
+        self.run.abandon(interrupt=overran or not isinstance(error, Exception))
+        if overran:
+            return State(code=StateName.TIMED_OUT, message=str(error), error=error)
+        return ended(None, error)
+
+    # Around the call.
+
+    def _announced(self, effect: AnnounceFlow) -> Any:
+        state, info = effect.state, self.run.info
+        if state.code is StateName.RUNNING:
+            tell(self.run.context, f"Began ({info.id})")
+        called = self.spec.hooks.get(state.type, ())
+        run = runs.FlowRun(
+            id=info.id,
+            name=info.name,
+            flow_name=info.of,
+            flow_version=info.version,
+            tags=info.tags,
+            run_count=max(1, effect.tries),
+            state=state,
+            start_time=info.started,
+            parameters=info.parameters,
+            parent_flow_run_id=info.flow.flow_run_id if info.flow is not None else None,
+        )
+        story = hooks.calling(called, self.spec.flow, run, state)
+        if self.spec.is_async:
+            return self._told_async(story)
+        with running(self.run.context):
+            return hooks.told(story)
+
+    async def _told_async(self, story: Story) -> None:
+        with running(self.run.context):
+            await hooks.told_async(story)
+
+    def _tell_end(self, state: State) -> None:
+        good = state.code in WITH_VALUE
+        error = None if good else state.failure()
+        facts = self.run.tally.facts(state.name, time.monotonic() - self.began, error)
+        tell(self.run.context, summary_line(facts), logging.INFO if good else logging.ERROR)
+
+    def _slept(self, effect: Sleep) -> Any:
+        if not self.spec.is_async:
+            return time.sleep(effect.seconds)
+        import asyncio  # 10 ms, which only async flows need
+
+        return asyncio.sleep(effect.seconds)
+
+    async def _in_thread(self, function: Callable[[], Any]) -> Any:
+        import asyncio  # 10 ms, which only async flows need
+
+        return await asyncio.to_thread(function)

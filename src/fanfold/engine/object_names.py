@@ -1,0 +1,143 @@
+"""What the objects in a result store are called.
+
+tasks/FOLDER/index/RUN.EPOCH.NUMBER            commits what segments hold
+tasks/FOLDER/segments/RUN/CHUNK.ATTEMPT        what one try of a chunk staged
+tasks/FOLDER/objects/ATTEMPT/NAME              what is to become NAME when it is committed
+flows/FLOW/RUN                                 the result of a flow run
+NAME                                           a result where the user wants it
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+from fanfold.values.errors import UsageError
+
+_OURS = re.compile(r"tasks/[^/]*/(index|segments|objects)/")
+_SEGMENT = re.compile(r"tasks/[^/]*/segments/")
+
+
+def filled_in(template: str, of: str, variables: Mapping[str, Any]) -> str:
+    """Return the name that a `result_storage_key` comes to for one call.
+
+    Args:
+        template: With places such as `{parameters[day]}`.
+        of: Names the task in errors.
+        variables: What may stand in its places.
+
+    Raises:
+        UsageError: It can't be filled in, or what it comes to is no name inside the storage.
+    """
+    try:
+        name = template.format(**variables)
+    except (KeyError, IndexError, AttributeError, ValueError) as error:
+        known = ", ".join(map(str, variables.get("parameters") or ())) or "none"
+        raise UsageError(
+            f"The result_storage_key {template!r} of {of} can't be filled in ({error!r}). The "
+            f"parameters of the call are: {known}."
+        ) from error
+    problem = _problem(name)
+    if problem:
+        raise UsageError(
+            f"The result_storage_key {template!r} of {of} can't be {name!r}: {problem}."
+        )
+    return name
+
+
+def _problem(name: str) -> str:
+    if not name:
+        return "it is empty"
+    if name.startswith("/"):
+        return "it must be relative to the result storage"
+    parts = re.split(r"[/\\]", name)
+    if ".." in parts:
+        return "it would leave the result storage"
+    if "" in parts or "." in parts or any(part.startswith(".tmp-") for part in parts):
+        return "each part between slashes must be a name, and not begin with '.tmp-'"
+    return "Fanfold keeps its own objects there" if _OURS.match(name) else ""
+
+
+def flow_result_name(flow: str, run_id: str) -> str:
+    """Return the name of a flow run's result."""
+    return f"flows/{quoted(flow)}/{quoted(run_id)}"
+
+
+def transaction_name(key: str) -> str:
+    """Return the name of a transaction's record."""
+    return f"transactions/{quoted(key)}"
+
+
+def is_segment(name: str) -> bool:
+    """Return whether an object of this name holds what a chunk staged."""
+    return _SEGMENT.match(name) is not None
+
+
+def index_prefix(task_folder: str) -> str:
+    """Return what the names of all of a task's indexes begin with."""
+    return f"tasks/{quoted(task_folder)}/index/"
+
+
+def index_name(task_folder: str, run_id: str, epoch: int, number: int) -> str:
+    """Return the name of a run's index: made under a lease of this epoch, counted from 0.
+
+    The names of a run sort by epoch and number.
+    """
+    return f"{index_prefix(task_folder)}{quoted(run_id)}.{epoch:06d}.{number:08d}"
+
+
+def split_index_name(name: str) -> tuple[str, int, int]:
+    """Return run id, epoch and number of an index's name."""
+    run_id, epoch, number = name.rpartition("/")[2].rsplit(".", 2)
+    return unquote(run_id), int(epoch), int(number)
+
+
+def segments_prefix(task_folder: str) -> str:
+    """Return what the names of all of a task's segments begin with."""
+    return f"tasks/{quoted(task_folder)}/segments/"
+
+
+def segment_prefix(task_folder: str, run_id: str, chunk_id: str) -> str:
+    """Return what the names of all segments of a chunk begin with."""
+    return f"{segments_prefix(task_folder)}{quoted(run_id)}/{quoted(chunk_id)}."
+
+
+def segment_name(task_folder: str, run_id: str, chunk_id: str, attempt: str) -> str:
+    """Return the name of a chunk's segment.
+
+    Args:
+        task_folder: The task's part of all its names.
+        run_id: The run that the chunk belongs to.
+        chunk_id: The chunk.
+        attempt: Different for each time that the chunk runs, even where the cluster repeats it by
+            itself: two tries may come to different bytes, and neither may replace what an index
+            names.
+    """
+    return segment_prefix(task_folder, run_id, chunk_id) + quoted(attempt)
+
+
+def objects_prefix(task_folder: str) -> str:
+    """Return what the names of all staged objects of a task begin with."""
+    return f"tasks/{quoted(task_folder)}/objects/"
+
+
+def staged_object_name(task_folder: str, attempt: str, name: str) -> str:
+    """Return where an object of the user's naming waits until a transaction is committed.
+
+    Args:
+        task_folder: The task's part of all its names.
+        attempt: Different for each time that it is made.
+        name: The object's own.
+    """
+    return f"{objects_prefix(task_folder)}{quoted(attempt)}/{quoted(name)}"
+
+
+def split_staged_object_name(name: str) -> str:
+    """Return the name that an object is to have."""
+    return unquote(name.rpartition("/")[2])
+
+
+def quoted(part: str) -> str:
+    """Make one part of an object's name of any text, one to one."""
+    name = quote(part, safe="")
+    return "%2E" + name[1:] if name.startswith(".") else name or "%"

@@ -1,0 +1,482 @@
+"""One execution of a chunk: takes its elements through their stories, and reports."""
+
+import pickle
+import re
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterator,
+    Sequence,
+)
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from fanfold.engine import hooks, wire
+from fanfold.engine.alarms import Interrupt
+from fanfold.engine.attempt import Announce, Call, Effect, Find, Judge, Keep, Outcome, attempt
+from fanfold.engine.context import Element, RunContext, current, running
+from fanfold.engine.deadlines import Limiter, call_async
+from fanfold.engine.drive import (
+    Story,
+    Stream,
+    drive,
+    drive_async,
+    drive_yielding,
+    drive_yielding_async,
+)
+from fanfold.engine.failures import capture
+from fanfold.engine.inputs import Inputs, Needs
+from fanfold.engine.keeping import Keeper
+from fanfold.engine.naming import run_name
+from fanfold.engine.prints import logged
+from fanfold.engine.spec import TaskSpec
+from fanfold.engine.telling import sent_home
+from fanfold.ports.runner import Site, Values
+from fanfold.values.errors import TimedOut
+from fanfold.values.messages import Detail, Report
+from fanfold.values.runs import TaskRun
+from fanfold.values.states import State, StateName, made
+
+if TYPE_CHECKING:
+    from fanfold.engine.work import Work
+
+BLOCK_S = 0.001
+"""The fast path looks at the clock and at `stopping` about this often."""
+ASYNC_WIDTH = 32
+"""Async elements of one chunk that run at a time."""
+MARK = b"M"
+"""First byte of a message that says which element begins now, and when."""
+
+_END = object()
+_COMPLETED = bytes([StateName.COMPLETED])
+_OTHER: dict[int, re.Pattern[bytes]] = {
+    code: re.compile(b"[^" + re.escape(bytes([code])) + b"]") for code in StateName
+}
+
+
+class Shift:
+    """One execution of a chunk: what was done so far."""
+
+    def __init__(self, work: "Work", spec: TaskSpec, needs: Sequence[Values], site: Site) -> None:
+        self.work = work
+        self.site = site
+        self.began = time.perf_counter()
+        self.started = datetime.now(UTC)
+        inputs = _inputs(work)
+        values = Needs(needs, work.remote)
+        fills = {number: values.fill(taken) for number, taken in inputs.fills.items()}
+        self.columns = [values.column(column, fills) for column in inputs.columns]
+        self.spec = replace(spec, layout=spec.layout.filled(fills)) if fills else spec
+        self.count = len(work.batch)
+        self.call, self.rows = self.spec.layout.call(self.spec.fn, self.columns, self.count)
+        self.values: list[Any] = []
+        self.states = bytearray()
+        self.details: dict[int, Detail] = {}
+        self.position: int | None = None
+        """The element that runs, in the story's path; the fast path derives it."""
+        self.tried: dict[int, int] = dict(work.tries)
+        """User attempts behind the elements, by position."""
+        self.names: dict[int, str] = {}
+        self.limiter: Limiter | None = None
+        self.keeper = Keeper(work, self.spec, self.spec.cache) if self.spec.cache else None
+        self.context = RunContext(
+            info=self.spec.info, send=site.say if work.remote else None, at=self._element
+        )
+        self.performers: dict[type, Callable[[Any], Any]] = {
+            Call: self._called,
+            Find: self._found,
+            Keep: self._kept,
+            Judge: self._judged,
+            Announce: self._announced,
+        }
+
+    @contextmanager
+    def entered(self) -> Generator[None]:
+        """Make this the run that prints, log lines and context look-ups belong to."""
+        info = self.spec.info
+        home = sent_home(info) if self.work.remote else nullcontext()
+        with running(self.context), logged(info.log_prints), home:
+            yield
+
+    def plainly(self) -> None:
+        """Call the function at the speed of `map`: nothing is done per element in Python.
+
+        `extend` keeps what came before an exception, so the list's length names the element that
+        raised; a list that is too short without an exception means a StopIteration.
+        """
+        results, out, block, states = map(self.call, *self.rows), self.values, 1, made()
+        while len(out) < self.count and not self._spent():
+            have, began = len(out), time.perf_counter()
+            wanted = min(block, self.count - have)
+            error: BaseException | None = None
+            try:
+                out.extend(islice(results, wanted))
+                if len(out) < have + wanted:
+                    error = _stop_iteration()
+            except Interrupt:  # the time of something around this is over
+                raise
+            except BaseException as raised:  # becomes the element's outcome below
+                error = raised
+            self.states.extend(_COMPLETED * (len(out) - have))
+            if made() != states:
+                self._look_for_states(have)
+                states = made()
+            if error is not None:
+                self._by_the_book(len(out), (None, error))
+            took = time.perf_counter() - began
+            block = block * 2 if took < BLOCK_S / 2 else max(1, int(wanted * BLOCK_S / took))
+
+    def one_by_one(self) -> None:
+        """Take every element through its story."""
+        for position, row in enumerate(zip(*self.rows, strict=False)):
+            if self._spent():
+                break
+            self.position = position
+            tries = self.tried.get(position, 0)
+            self._place(position, drive(attempt(self.spec, row, tries=tries), self._perform))
+
+    async def overlapping(self) -> None:
+        """Take async elements through their stories, some at a time."""
+        import asyncio  # 10 ms, which only async tasks need
+
+        free = asyncio.Semaphore(ASYNC_WIDTH)
+        tasks: list[asyncio.Task[None]] = []
+        for position, row in enumerate(zip(*self.rows, strict=False)):
+            await free.acquire()
+            if self._spent():
+                break
+            self.values.append(None)
+            self.states.append(StateName.RUNNING)
+            task = asyncio.ensure_future(self._one_async(position, row))
+            task.add_done_callback(lambda _: free.release())
+            tasks.append(task)
+        await asyncio.gather(*tasks)
+
+    async def _one_async(self, position: int, row: tuple[Any, ...]) -> None:
+        with running(replace(self.context, at=partial(self._element_at, position))):
+            story = attempt(self.spec, row, tries=self.tried.get(position, 0))
+            self._place(position, await drive_async(story, self._perform))
+
+    def yielding(self) -> Generator[Any]:
+        """Take the only element, a generator's call, through its story; yield its items."""
+        self.position = 0
+        story = attempt(self.spec, next(zip(*self.rows, strict=False)))
+        self._place(0, (yield from drive_yielding(story, self._perform_streaming)))
+
+    async def yielding_async(self) -> AsyncGenerator[Any]:
+        """Do the same for an async generator."""
+        self.position = 0
+        story = attempt(self.spec, next(zip(*self.rows, strict=False)))
+        place = partial(self._place, 0)
+        async for item in drive_yielding_async(story, self._perform_streaming, place):
+            yield item
+
+    def handed_over(self) -> tuple[Report, Values]:
+        """Return the report and the values, pickled where they travel."""
+        self.close()
+        if self.keeper is not None:
+            self.keeper.stage(self.values)
+        values: Values = self.values
+        if self.work.remote:
+            values, errors = wire.dump_list(self.values)
+            for position, error in errors.items():
+                self._cannot_travel(position, error)
+        report = Report(
+            chunk=self.work.id,
+            worker=self.site.worker,
+            reached=len(self.states),
+            states=_run_lengths(self.states),
+            seconds=time.perf_counter() - self.began,
+            details=self.details,
+            staged=self.keeper.staged if self.keeper is not None else {},
+            warnings=tuple(self.keeper.warnings) if self.keeper is not None else (),
+        )
+        return report, values
+
+    def close(self) -> None:
+        """Give back what a time limit took; idempotent."""
+        if self.limiter is not None:
+            self.limiter.close()
+
+    def _spent(self) -> bool:
+        if not self.states:
+            return False
+        if self.keeper is not None and self.keeper.caught_up:
+            return True
+        if self.site.stopping():
+            return True
+        budget = self.work.budget_s
+        return budget is not None and time.perf_counter() - self.began > budget
+
+    def _by_the_book(self, position: int, called: tuple[Any, BaseException | None]) -> None:
+        """Take an element that the fast path called through the rest of its story."""
+        row = self.spec.layout.row(self.columns, position)
+        self.position = position
+        self._place(position, drive(attempt(self.spec, row, called=called), self._perform))
+        self.position = None
+
+    def _look_for_states(self, start: int) -> None:
+        """Let the states that functions returned be the states of their elements."""
+        for position in range(start, len(self.values)):
+            if type(self.values[position]) is State:
+                self._by_the_book(position, (self.values[position], None))
+
+    def _place(self, position: int, outcome: Outcome) -> None:
+        if position == len(self.values):
+            self.values.append(outcome.value)
+            self.states.append(outcome.state)
+        else:
+            self.values[position] = outcome.value
+            self.states[position] = outcome.state
+        error, name = outcome.error, self.names.pop(position, "") if self.names else ""
+        single_name = name if self.spec.info.single else ""
+        told = outcome.message or outcome.label or single_name
+        if error is not None or outcome.tries > 1 or told:
+            self.details[position] = Detail(
+                attempts=outcome.tries,
+                failure=capture(error, travels=self.work.remote) if error else None,
+                again_in_s=outcome.again_in_s,
+                message=outcome.message,
+                label=outcome.label,
+                name=single_name,
+            )
+
+    # Who runs, as its code may ask.
+
+    def _element(self) -> Element:
+        return self._element_at(len(self.values) if self.position is None else self.position)
+
+    def _element_at(self, position: int) -> Element:
+        return Element(
+            index=self._indices[position],
+            position=position,
+            run_count=self.tried.get(position, 0) + 1,
+            name=self.names.get(position, ""),
+            started=self.started,
+            arguments=lambda: self._arguments(self.spec.layout.row(self.columns, position)),
+        )
+
+    @cached_property
+    def _indices(self) -> Sequence[int]:
+        spans = self.work.batch.spans
+        return range(*spans[0]) if len(spans) == 1 else list(self.work.batch.indices())
+
+    def _arguments(self, row: Sequence[Any]) -> dict[str, Any]:
+        return self.spec.layout.bind(self.spec.fn, row)
+
+    def _running(self) -> Element:
+        """Return the element that an effect is of."""
+        element = (current() or self.context).element
+        assert element is not None
+        return element
+
+    def _task_run(self, effect: Judge | Announce) -> TaskRun:
+        element, info = self._running(), self.spec.info
+        return TaskRun(
+            id=info.element_id(element.index),
+            name=element.name or info.name,
+            task_name=info.of,
+            flow_run_id=info.flow_run_id,
+            tags=info.tags,
+            run_count=max(1, effect.tries),
+            map_index=None if info.single else info.first + element.index,
+            state=effect.state,
+            start_time=element.started,
+            parameters=element.arguments(),
+        )
+
+    # How effects are carried out; where the task is async, some of them return what to await.
+
+    def _perform(self, effect: Effect) -> Any:
+        return self.performers[type(effect)](effect)
+
+    def _perform_streaming(self, effect: Effect) -> Any:
+        if isinstance(effect, Call):
+            stream = Stream(None)
+            iterate = self._iterated_async if self.spec.is_async else self._iterated
+            stream.items = iterate(effect, stream)
+            return stream
+        if self.spec.is_async:
+            return self._performed_inside(effect)
+        with self.entered():
+            return self._perform(effect)
+
+    async def _performed_inside(self, effect: Effect) -> Any:
+        with self.entered():
+            outcome = self._perform(effect)
+            return await outcome if hasattr(outcome, "__await__") else outcome
+
+    def _begin(self, effect: Call) -> None:
+        """Note how often the running element was tried, and what it is called."""
+        if not effect.tries and self.spec.run_name is None:
+            return
+        position = self._running().position
+        self.tried[position] = effect.tries
+        if self.spec.run_name is not None and position not in self.names:
+            arguments = partial(self._arguments, effect.row)
+            self.names[position] = run_name(self.spec.run_name, self.spec.info.of, arguments)
+
+    def _within(self) -> AbstractContextManager[None]:
+        """Return what the running element's code runs in: its own part of a transaction."""
+        part = self.spec.part
+        return nullcontext() if part is None else part.entered(self._running().index)
+
+    def _called(self, effect: Call) -> Any:
+        try:
+            self._begin(effect)
+            if self.spec.is_async:
+                return self._awaited(effect)
+            with self._within():
+                if self.spec.timeout_s is None:
+                    return self._value(effect.row), None
+                return self._in_time(self._value, effect.row), None
+        except Interrupt:  # the time of something around this is over
+            raise
+        except StopIteration:
+            return None, _stop_iteration()
+        except BaseException as error:  # the story decides what becomes of it
+            return self._ended(error)
+
+    def _ended(self, error: BaseException) -> tuple[Any, BaseException | None]:
+        """Return what a call came to that raised; its own time limit makes a state of its own."""
+        if isinstance(error, TimedOut) and error.name == self._label():
+            return State(code=StateName.TIMED_OUT, message=str(error), error=error), None
+        return None, error
+
+    def _label(self) -> str:
+        element, info = self._running(), self.spec.info
+        return info.of if info.single else f"{info.of}[{info.first + element.index}]"
+
+    def _value(self, row: Sequence[Any]) -> Any:
+        return list(self.call(*row)) if self.spec.yields else self.call(*row)
+
+    def _in_time(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call within the time limit; the driver is told, should the process end by it."""
+        assert self.spec.timeout_s is not None
+        if self.limiter is None:
+            self.limiter = Limiter(self.spec.timeout_s, kills=self.work.kills, name=self._label)
+        if self.work.kills:
+            mark = (self._running().position, time.time())
+            self.site.say(MARK + pickle.dumps(mark, protocol=5))
+        return self.limiter.call(function, *args)
+
+    async def _awaited(self, effect: Call) -> tuple[Any, BaseException | None]:
+        try:
+            with self._within():
+                called = self._items(effect.row) if self.spec.yields else self.call(*effect.row)
+                if self.spec.timeout_s is None:
+                    return await called, None
+                return await call_async(self.spec.timeout_s, called, name=self._label()), None
+        except Interrupt:  # the time of something around this is over
+            raise
+        except BaseException as error:  # the story decides what becomes of it
+            return self._ended(error)
+
+    async def _items(self, row: Sequence[Any]) -> list[Any]:
+        return [item async for item in self.call(*row)]
+
+    def _iterated(self, effect: Call, stream: Stream) -> Generator[Any]:
+        """Yield a generator's items; only its own steps run inside the task's context."""
+        items: list[Any] = []
+        try:
+            with self.entered():
+                self._begin(effect)
+                iterator = iter(self.call(*effect.row))
+            while (item := self._step(iterator)) is not _END:
+                if self.keeper is not None:
+                    items.append(item)
+                yield item
+        except (GeneratorExit, Interrupt):
+            raise
+        except BaseException as error:  # the story decides what becomes of it
+            stream.outcome = self._ended(error)
+            return
+        stream.outcome = items, None
+
+    def _step(self, iterator: Iterator[Any]) -> Any:
+        """Return a generator's next item; the time limit holds for each."""
+        with self.entered():
+            if self.spec.timeout_s is None:
+                return next(iterator, _END)
+            return self._in_time(next, iterator, _END)
+
+    async def _iterated_async(self, effect: Call, stream: Stream) -> AsyncGenerator[Any]:
+        items: list[Any] = []
+        try:
+            with self.entered():
+                self._begin(effect)
+                iterator = aiter(self.call(*effect.row))
+            while (item := await self._step_async(iterator)) is not _END:
+                if self.keeper is not None:
+                    items.append(item)
+                yield item
+        except (GeneratorExit, Interrupt):
+            raise
+        except BaseException as error:  # the story decides what becomes of it
+            stream.outcome = self._ended(error)
+            return
+        stream.outcome = items, None
+
+    async def _step_async(self, iterator: AsyncIterator[Any]) -> Any:
+        with self.entered():
+            if self.spec.timeout_s is None:
+                return await anext(iterator, _END)
+            following = anext(iterator, _END)
+            return await call_async(self.spec.timeout_s, following, name=self._label())
+
+    def _found(self, effect: Find) -> Any:
+        assert self.keeper is not None
+        return self.keeper.find(self._arguments(effect.row))
+
+    def _kept(self, effect: Keep) -> Any:
+        assert self.keeper is not None
+        return self.keeper.keep(effect.key, effect.value)
+
+    def _judged(self, effect: Judge) -> Any:
+        assert self.spec.condition is not None
+        run = self._task_run(effect)
+        return self._told(hooks.asking(self.spec.condition, self.spec.task, run, effect.state))
+
+    def _announced(self, effect: Announce) -> Any:
+        assert self.spec.hooks is not None
+        called = self.spec.hooks.of(effect.state.code)
+        run = self._task_run(effect)
+        return self._told(hooks.calling(called, self.spec.task, run, effect.state))
+
+    def _told(self, story: Story) -> Any:
+        return hooks.told_async(story) if self.spec.is_async else hooks.told(story)
+
+    def _cannot_travel(self, position: int, error: Exception) -> None:
+        failure = capture(
+            wire.not_picklable(f"A result of {self.spec.info.name}", error), travels=True
+        )
+        self.states[position] = StateName.FAILED
+        self.details[position] = Detail(failure=failure)
+
+
+def _inputs(work: "Work") -> Inputs:
+    return work.inputs if isinstance(work.inputs, Inputs) else pickle.loads(work.inputs)
+
+
+def _run_lengths(states: bytearray) -> tuple[tuple[int, int], ...]:
+    """Return (state, count) pairs; a million equal states take less than a millisecond."""
+    runs: list[tuple[int, int]] = []
+    at = 0
+    while at < len(states):
+        code = states[at]
+        other = _OTHER[code].search(states, at)
+        end = other.start() if other else len(states)
+        runs.append((code, end - at))
+        at = end
+    return tuple(runs)
+
+
+def _stop_iteration() -> RuntimeError:
+    return RuntimeError("The task raised StopIteration, which would end any loop around it.")

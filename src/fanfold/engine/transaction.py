@@ -1,0 +1,488 @@
+"""Transactions: what runs inside one is committed together, or taken back together.
+
+The driver's side alone: a run that starts inside a transaction has a *part* in it. What it stages
+is held by its part, and no index names it, until the transaction is committed; and what it has
+done is noted in the order in which it was done, so that it can be taken back the other way round.
+"""
+
+import copy
+import logging
+import re
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from fanfold.engine import hooks
+from fanfold.engine.context import RunContext, running
+from fanfold.engine.hooks import Hook
+from fanfold.values.errors import RunError
+from fanfold.values.messages import Detail, Failure
+from fanfold.values.states import FINAL, WITH_VALUE, StateName
+
+if TYPE_CHECKING:
+    from fanfold.engine.chunking import Span
+    from fanfold.engine.effects import Commit
+    from fanfold.engine.run import Run
+
+logger = logging.getLogger("fanfold.transactions")
+
+_COMPLETED = re.compile(re.escape(bytes([StateName.COMPLETED])) + b"+")
+_WITHOUT_VALUE = re.compile(b"[" + re.escape(bytes(sorted(FINAL - WITH_VALUE))) + b"]")
+_MISSING = object()
+
+
+class CommitMode(Enum):
+    """When a transaction is committed."""
+
+    EAGER = "EAGER"
+    """When its block ends, whatever becomes of the transaction around it."""
+    LAZY = "LAZY"
+    """With the transaction around it; the outermost one when its block ends."""
+    OFF = "OFF"
+    """Never by itself: without a call of `commit` it is rolled back."""
+
+
+class TransactionState(Enum):
+    """Where a transaction is."""
+
+    PENDING = "PENDING"
+    """Its block wasn't entered."""
+    ACTIVE = "ACTIVE"
+    """Its block runs, or it waits for the transaction around it."""
+    STAGED = "STAGED"
+    """It has a value that is to be committed."""
+    COMMITTED = "COMMITTED"
+    """What was done in it counts."""
+    ROLLED_BACK = "ROLLED_BACK"
+    """What was done in it was taken back."""
+
+
+_OVER = frozenset({TransactionState.COMMITTED, TransactionState.ROLLED_BACK})
+
+
+class Transaction:
+    """Work that counts as a whole or not at all; opened by `transaction()`. Thread-safe.
+
+    Args:
+        key: Identifies the record that is written when it is committed; None for no record.
+        parent: The transaction around it.
+        commit_mode: When it is committed; that of the transaction around it if not given, or LAZY.
+        record: Reads and writes the record; None for no record.
+        overwrite: Whether a record that is there doesn't matter.
+        write_on_commit: Whether the record is written at all.
+        log: Told of commits that fail.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: str | None = None,
+        parent: "Transaction | None" = None,
+        commit_mode: CommitMode | None = None,
+        record: Any = None,
+        overwrite: bool = False,
+        write_on_commit: bool = True,
+        log: Any = None,
+    ) -> None:
+        self.key = key
+        self.parent = parent
+        around = parent.commit_mode if parent is not None else CommitMode.LAZY
+        self.commit_mode = commit_mode or around
+        self.overwrite = overwrite
+        self.write_on_commit = write_on_commit
+        self.logger = log or logger
+        self.state = TransactionState.PENDING
+        self.on_commit_hooks: list[Hook] = []
+        self.on_rollback_hooks: list[Hook] = []
+        self._record = record
+        self._staged: Any = None
+        self._values: dict[str, Any] = {}
+        self._lock = threading.RLock()
+        self._done: list[Transaction | tuple[Part, int, int]] = []
+        """What was done in it, in that order: transactions inside, and stretches of runs."""
+        self._parts: list[Part] = []
+        self._doomed = False
+        """Whether a run inside has failed."""
+
+    def __repr__(self) -> str:
+        return f"<Transaction {self.key or ''} {self.state.name}>"
+
+    def is_pending(self) -> bool:
+        """Return whether its block wasn't entered."""
+        return self.state is TransactionState.PENDING
+
+    def is_active(self) -> bool:
+        """Return whether it is neither over nor has a value staged."""
+        return self.state is TransactionState.ACTIVE
+
+    def is_staged(self) -> bool:
+        """Return whether it has a value that is to be committed."""
+        return self.state is TransactionState.STAGED
+
+    def is_committed(self) -> bool:
+        """Return whether it was committed; at its beginning, whether its record was there."""
+        return self.state is TransactionState.COMMITTED
+
+    def is_rolled_back(self) -> bool:
+        """Return whether it was rolled back."""
+        return self.state is TransactionState.ROLLED_BACK
+
+    def get(self, name: str, default: Any = _MISSING) -> Any:
+        """Return a copy of what `set` put here, or in a transaction around this one.
+
+        Raises:
+            ValueError: Nothing of that name was set, and there is no default.
+        """
+        with self._lock:
+            value = self._values.get(name, _MISSING)
+        if value is not _MISSING:
+            return copy.deepcopy(value)
+        if self.parent is not None:
+            return self.parent.get(name, default)
+        if default is _MISSING:
+            raise ValueError(f"Nothing was set in the transaction under the name {name!r}.")
+        return default
+
+    def set(self, name: str, value: Any) -> None:
+        """Keep something for hooks, and for transactions inside this one."""
+        with self._lock:
+            self._values[name] = value
+
+    def stage(
+        self,
+        value: Any,
+        on_rollback_hooks: Iterable[Hook] | None = None,
+        on_commit_hooks: Iterable[Hook] | None = None,
+    ) -> None:
+        """Say what the record is to hold, and what to call at the end; each as hook(transaction).
+
+        Nothing happens if it is over already.
+        """
+        with self._lock:
+            if self.state in _OVER:
+                return
+            self._staged = value
+            self.on_rollback_hooks = [*(on_rollback_hooks or ())]
+            self.on_commit_hooks = [*(on_commit_hooks or ())]
+            self.state = TransactionState.STAGED
+
+    def read(self) -> Any:
+        """Return the value of its record, None if there is none.
+
+        Raises:
+            StoreError: It can't be read.
+        """
+        return self._record.read() if self._record is not None else None
+
+    def begin(self) -> None:
+        """Enter its block: it is over already if its record is there, and may stay."""
+        there = self._record is not None and not self.overwrite and self._record.exists()
+        self.state = TransactionState.COMMITTED if there else TransactionState.ACTIVE
+
+    def commit(self) -> bool:
+        """Commit what was done in it, once that is over; return whether that came about.
+
+        It is rolled back instead if a run inside has failed, or if something can't be written.
+        """
+        self.wait()
+        if self.state in _OVER:
+            return False
+        if self._fails():
+            self.rollback()
+            return False
+        try:
+            self._write()
+        except Exception as error:  # told, and what was done is taken back
+            self.logger.error("A transaction can't be committed: %s", error, exc_info=error)
+            self.rollback()
+            return False
+        self._tell_committed()
+        return True
+
+    def rollback(self) -> bool:
+        """Take back what was done in it, the last first; return whether there was anything to do.
+
+        A transaction that was committed stays so. Runs that are under way come to their end and are
+        taken back when the block ends.
+        """
+        with self._lock:
+            if self.state is TransactionState.COMMITTED:
+                return False
+            first = self.state is not TransactionState.ROLLED_BACK
+            self.state = TransactionState.ROLLED_BACK
+            called, self.on_rollback_hooks = self.on_rollback_hooks[::-1], []
+        hooks.told(hooks.calling(called, self))
+        while (last := self._last()) is not None:
+            if isinstance(last, Transaction):
+                last.rollback()
+            else:
+                part, start, stop = last
+                part.take_back(range(start, stop))
+        return first
+
+    def open_runs(self) -> list["Run"]:
+        """Return the runs that were started in it and aren't over, for as long as that holds."""
+        with self._lock:
+            parts, inside = [*self._parts], [*self._done]
+        found = [part.run for part in parts if part.run is not None and part.is_open]
+        for done in inside:
+            if isinstance(done, Transaction):
+                found += done.open_runs()
+        return found
+
+    def wait(self) -> None:
+        """Block until all runs that were started in it are over."""
+        while runs := self.open_runs():
+            for run in runs:
+                with run.changed:
+                    run.changed.wait_for(lambda run=run: run.finished)
+
+    # What runs and transactions inside say.
+
+    def include(self, part: "Part") -> None:
+        """Take in that a run begins."""
+        with self._lock:
+            self._parts.append(part)
+
+    def note(self, done: "Transaction | tuple[Part, int, int]") -> None:
+        """Take in what was done."""
+        with self._lock:
+            self._done.append(done)
+
+    def fail(self) -> None:
+        """Take in that a run has failed, so that this can't be committed."""
+        self._doomed = True
+
+    def end_with_its_code(self) -> None:
+        """Roll back now if something inside has failed, else wait for the one around."""
+        if self._doomed:
+            self.rollback()
+
+    def _last(self) -> "Transaction | tuple[Part, int, int] | None":
+        with self._lock:
+            return self._done.pop() if self._done else None
+
+    def _fails(self) -> bool:
+        if self._doomed:
+            return True
+        # One inside that was committed for itself, or rolled back, has said what it had to say.
+        return any(
+            isinstance(done, Transaction) and done.state not in _OVER and done._fails()
+            for done in self._done
+        )
+
+    def _write(self) -> None:
+        """Write the indexes and records of it and of all inside; nothing was told to hooks yet."""
+        with self._lock:
+            parts, inside = [*self._parts], [*self._done]
+        for done in inside:
+            if isinstance(done, Transaction):
+                if done.state not in _OVER:
+                    done._write()
+            else:
+                done[0].write_inside(range(*done[1:]))
+        for part in parts:
+            part.write()
+        if self._record is not None and self.write_on_commit:
+            self._record.write(self._staged)
+
+    def _tell_committed(self) -> None:
+        with self._lock:
+            inside, self._done = self._done, []
+            self._parts = []
+            self.state = TransactionState.COMMITTED
+        for done in inside:
+            if not isinstance(done, Transaction):
+                done[0].tell_committed(range(*done[1:]))
+            elif done.state not in _OVER:
+                done._tell_committed()
+        hooks.told(hooks.calling(self.on_commit_hooks, self))
+
+
+_CURRENT: ContextVar[Transaction | None] = ContextVar("fanfold_transaction", default=None)
+
+
+def current() -> Transaction | None:
+    """Return the transaction that the caller's code is in, None outside any."""
+    return _CURRENT.get()
+
+
+@contextmanager
+def inside(transaction: Transaction) -> Generator[None]:
+    """Let the code inside belong to a transaction."""
+    token = _CURRENT.set(transaction)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+def joined() -> Transaction | None:
+    """Return the transaction that what starts here is part of: the next one that can be over."""
+    transaction = _CURRENT.get()
+    while transaction is not None and transaction.is_committed():
+        transaction = transaction.parent
+    return transaction
+
+
+class Part:
+    """What one run does in a transaction; without one, when its hooks are to be called.
+
+    Args:
+        transaction: The one that it is in.
+        on_commit: The task's hooks.
+        on_rollback: The task's hooks.
+        write: Writes an index of the run.
+    """
+
+    def __init__(
+        self,
+        transaction: Transaction | None,
+        on_commit: Sequence[Hook],
+        on_rollback: Sequence[Hook],
+        write: Callable[["Run", "Commit"], None],
+    ) -> None:
+        self.transaction = transaction
+        self.run: Run | None = None
+        self._hooks = {"commit": on_commit, "rollback": on_rollback}
+        self._write = write
+        self._held: list[Commit] = []
+        self._noted = bytearray()
+        self._elements: dict[int, Transaction] = {}
+        """Of elements whose code could ask for theirs."""
+        self._told = False
+        if transaction is not None:
+            transaction.include(self)
+
+    def of(self, run: "Run") -> "Part":
+        """Return the part of a run: this one for the first that asks, then others like it."""
+        if self.run is not None:
+            hooks = self._hooks
+            part = Part(self.transaction, hooks["commit"], hooks["rollback"], self._write)
+            return part.of(run)
+        self.run = run
+        return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its run was handed out and isn't over; direct calls are their caller's."""
+        return self.run is not None and self.run.owner is not None and not self.run.finished
+
+    @contextmanager
+    def entered(self, index: int) -> Generator[None]:
+        """Let an element's code run in a transaction of its own.
+
+        It is rolled back if the code raises, or if something inside has failed, even if the code
+        goes on: the next try begins with a new one.
+        """
+        if self.transaction is None:
+            yield
+            return
+        own = self._elements[index] = self._own(index)
+        try:
+            with inside(own):
+                yield
+        except BaseException:
+            del self._elements[index]
+            own.rollback()
+            raise
+        own.end_with_its_code()
+
+    def roll_back(self) -> None:
+        """Take the transaction back at once."""
+        if self.transaction is not None:
+            self.transaction.rollback()
+
+    def news(self, run: "Run", spans: Iterable["Span"]) -> bool:
+        """Take in what became final; return whether something failed."""
+        transaction = self.transaction
+        if transaction is None:
+            return False
+        failed = False
+        self._noted = self._noted or bytearray(run.count)
+        for start, stop in spans:
+            for match in _COMPLETED.finditer(run.states, start, stop):
+                # Elements that are made again, as their values were lost, are done already.
+                if not self._noted[match.start()]:
+                    transaction.note((self, *match.span()))
+                    self._noted[match.start() : match.end()] = b"\1" * len(match[0])
+            failed = failed or _WITHOUT_VALUE.search(run.states, start, stop) is not None
+        if failed:
+            transaction.fail()
+        return failed
+
+    def hold(self, commit: "Commit") -> bool:
+        """Keep an index for the transaction's commit; return whether there is one to wait for."""
+        if self.transaction is None:
+            return False
+        self._held.append(commit)
+        return True
+
+    def write(self) -> None:
+        """Write what was held.
+
+        Raises:
+            StoreError: It can't be written.
+        """
+        while self._held:
+            assert self.run is not None
+            self._write(self.run, self._held[0])
+            del self._held[0]
+
+    def write_inside(self, indices: range) -> None:
+        """Write what tasks held that these elements have called."""
+        for index in indices if self._elements else ():
+            own = self._elements.get(index)
+            if own is not None and own.state not in _OVER:
+                own._write()  # pyright: ignore[reportPrivateUsage]
+
+    def tell_committed(self, indices: Iterable[int]) -> None:
+        """Call the hooks of elements whose results are committed."""
+        for index in indices if self._elements or self._hooks["commit"] else ():
+            own = self._elements.pop(index, None) or self._own(index)
+            if own.state not in _OVER:
+                own._tell_committed()  # pyright: ignore[reportPrivateUsage]
+            self._call("commit", own)
+
+    def take_back(self, indices: range) -> None:
+        """Call the hooks of elements that are rolled back, the last one first."""
+        assert self.run is not None
+        for index in reversed(indices) if self._elements or self._hooks["rollback"] else ():
+            own = self._elements.pop(index, None) or self._own(index)
+            self._call("rollback", own)
+            own.rollback()
+        _mark(self.run, indices)
+
+    def due(self, run: "Run") -> list[int]:
+        """Return the elements whose commit hooks are to be called now, outside of transactions."""
+        if self.transaction is not None or self._told or run.left or run.commits:
+            return []
+        self._told = True
+        return [at for at, code in enumerate(run.states) if code == StateName.COMPLETED]
+
+    def _own(self, index: int) -> Transaction:
+        info = self.run.call.spec.info if self.run is not None else None
+        key = info.element_id(index) if info is not None else None
+        own = Transaction(key=key, parent=self.transaction, commit_mode=CommitMode.LAZY)
+        own.begin()
+        return own
+
+    def _call(self, which: str, own: Transaction) -> None:
+        assert self.run is not None
+        with running(RunContext(info=self.run.call.spec.info)):
+            hooks.told(hooks.calling(self._hooks[which], own))
+
+
+def _mark(run: "Run", indices: range) -> None:
+    """Let futures say that these elements were rolled back."""
+    error = RunError(f"{run.name} was rolled back with its transaction, so it has no value.")
+    failure = Failure(kind=type(error).__name__, message=str(error), traceback="", live=error)
+    with run.changed:
+        run.details.update(dict.fromkeys(indices, Detail(failure=failure)))
+        codes = bytes([StateName.ROLLED_BACK]) * len(indices)
+        run.states[indices.start : indices.stop] = codes
+        run.window = (0, 0, [])
+        run.changed.notify_all()

@@ -1,0 +1,191 @@
+"""What options of flows and tasks may be, and what is made of them; wrong ones are told at once."""
+
+import difflib
+import functools
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+from fanfold.engine.hooks import Hook as Hook
+from fanfold.values.errors import ReservedArgumentError, UsageError
+
+R = TypeVar("R")
+
+RESERVED = frozenset({"return_state", "wait_for"})
+MOST_DELAYS = 50
+"""Retry delays that a task can have."""
+Delays = float | timedelta | Sequence[float] | Callable[[int], Sequence[float]]
+"""Seconds, a timedelta, one number per retry, or a function of the number of retries."""
+
+
+class ClassBound:
+    """A class attribute that binds what it holds to the class, as a classmethod is bound.
+
+    A classmethod itself doesn't bind other descriptors any more, from Python 3.13 on.
+    """
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __get__(self, instance: object, owner_type: type | None = None) -> Any:
+        """Bind to the class that it was looked up on."""
+        return self.held.__get__(owner_type or type(instance))
+
+
+def made_of(fn: Any, make: Callable[[Any], Any]) -> Any:
+    """Make a task or flow of a function, a static method or a class method."""
+    if isinstance(fn, staticmethod):
+        return staticmethod(make(cast(Any, fn).__func__))
+    if isinstance(fn, classmethod):
+        return ClassBound(make(cast(Any, fn).__func__))
+    return make(fn)
+
+
+def bound_method(fn: Callable[..., R], instance: object) -> Callable[..., R]:
+    """Return a function with its first argument given, as Python binds methods."""
+    return cast("Callable[..., R]", functools.partial(fn, instance))
+
+
+def known_options(kind: str, given: Mapping[str, Any], known: type) -> None:
+    """Refuse options that don't exist.
+
+    Raises:
+        TypeError: Names the one and the nearest that exists.
+    """
+    for name in given:
+        if name not in known.__annotations__:
+            near = difflib.get_close_matches(name, known.__annotations__, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"A {kind} has no option {name!r}.{hint}")
+
+
+def described(fn: Callable[..., Any]) -> str | None:
+    """Return a function's docstring."""
+    return inspect.getdoc(fn) if hasattr(fn, "__name__") else None
+
+
+def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
+    """Return a function for `retry_delay_seconds` that doubles the delay for each retry.
+
+    Args:
+        backoff_factor: Seconds before the first retry.
+    """
+    return functools.partial(_doubled, backoff_factor)
+
+
+def _doubled(first_s: float, retries: int) -> list[float]:
+    return [first_s * 2.0**nth for nth in range(retries)]
+
+
+def delays_in_seconds(delays: Delays | None, retries: int = 0) -> tuple[float, ...]:
+    """Return retry delays as a tuple of seconds.
+
+    Args:
+        delays: As users give them.
+        retries: What a function of the number of retries is called with.
+
+    Raises:
+        TypeError: They are neither numbers nor a timedelta.
+        ValueError: One is negative, or there are more than 50.
+    """
+    if callable(delays):
+        delays = delays(retries)
+    if isinstance(delays, timedelta):
+        delays = delays.total_seconds()
+    if delays is None:
+        return ()
+    if isinstance(delays, (int, float)):
+        delays = (delays,) if delays else ()
+    if isinstance(delays, str) or not isinstance(cast(Any, delays), Sequence):
+        raise TypeError(
+            "retry_delay_seconds takes seconds, a list of them, or a function of the number of "
+            f"retries that returns one; not {delays!r}."
+        )
+    if len(delays) > MOST_DELAYS:
+        raise ValueError(
+            f"retry_delay_seconds takes at most {MOST_DELAYS} delays, not {len(delays)}."
+        )
+    if any(isinstance(d, bool) or not isinstance(cast(Any, d), (int, float)) for d in delays):
+        raise TypeError(f"Retry delays are numbers of seconds, not {list(delays)}.")
+    if any(not delay >= 0 for delay in delays):
+        raise ValueError(f"A retry can't be delayed by a negative time: {list(delays)}.")
+    return tuple(float(delay) for delay in delays)
+
+
+def checked_retries(name: str, retries: int | None) -> int | None:
+    """Return a number of retries if it is one.
+
+    Raises:
+        UsageError: It isn't a whole number of at least 0.
+    """
+    if retries is not None and (type(retries) is not int or retries < 0):
+        raise UsageError(f"{name} can be retried 0 or more times, not {retries!r}.")
+    return retries
+
+
+def checked_jitter(name: str, factor: float | None) -> float:
+    """Return a jitter factor, 0 for none.
+
+    Raises:
+        ValueError: It is negative or no number.
+    """
+    if factor is None:
+        return 0.0
+    if not factor >= 0 or math.isinf(factor):
+        raise ValueError(f"retry_jitter_factor of {name} must be 0 or more, not {factor!r}.")
+    return float(factor)
+
+
+def checked_count(name: str, option: str, count: int | None) -> int | None:
+    """Return a number of at least 1, or None for none.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if count is not None and (type(count) is not int or count < 1):
+        raise UsageError(f"{option} of {name} must be a whole number of 1 or more, not {count!r}.")
+    return count
+
+
+def checked_function(name: str, option: str, function: Any) -> Any:
+    """Return a function, or None.
+
+    Raises:
+        TypeError: It can't be called.
+    """
+    if function is not None and not callable(function):
+        raise TypeError(f"{option} of {name} takes a function, not {function!r}.")
+    return function
+
+
+def checked_hooks(name: str, option: str, hooks: Any) -> tuple[Hook, ...]:
+    """Return hooks as a tuple.
+
+    Raises:
+        TypeError: They aren't a list of functions.
+    """
+    if hooks is None:
+        return ()
+    if isinstance(hooks, str) or not isinstance(hooks, Iterable):
+        raise TypeError(f"{option} of {name} takes a list of functions, not {hooks!r}.")
+    found = tuple(cast("Iterable[Any]", hooks))
+    for hook in found:
+        if not callable(hook):
+            raise TypeError(f"{option} of {name} takes functions, and {hook!r} is none.")
+    return found
+
+
+def refuse_reserved(kind: str, name: str, signature: inspect.Signature) -> None:
+    """Refuse parameters with names that calls need themselves.
+
+    Raises:
+        ReservedArgumentError: There is one.
+    """
+    taken = sorted(RESERVED & signature.parameters.keys())
+    if taken:
+        raise ReservedArgumentError(
+            f"The {kind} {name} declares the parameter {taken[0]!r}, which calls of a {kind} need "
+            "themselves. Give it another name."
+        )

@@ -1,0 +1,207 @@
+"""How far runs are, read from their columns, and a flow's last line."""
+
+import pytest
+
+from fanfold.engine.tally import (
+    MOST_DETAILS,
+    Counts,
+    First,
+    FlowFacts,
+    Tally,
+    TaskFailures,
+    count,
+    share,
+    shortened,
+    span,
+    summary_line,
+)
+from fanfold.values.messages import Detail
+from fanfold.values.states import StateName
+from tests.unit.engine.runs_at_hand import done, failed, made
+
+
+def test_a_run_of_which_nothing_is_done_counts_nothing() -> None:
+    assert count(made("embed", 5)) == Counts(total=5)
+
+
+def test_every_state_is_counted_under_its_word() -> None:
+    run = made("embed", 20)
+    done(run, 0, 5)
+    done(run, 5, 8, StateName.CACHED)
+    failed(run, 8, "bad date", attempts=3)
+    failed(run, 9, "overran", state=StateName.TIMED_OUT)
+    failed(run, 10, "lost", state=StateName.CRASHED)
+    failed(run, 11, "embed[2]", state=StateName.UPSTREAM_FAILED)
+    done(run, 12, 14, StateName.CANCELLED)
+    run.states[14] = StateName.AWAITING_RETRY
+
+    counted = count(run)
+
+    assert counted == Counts(
+        total=20,
+        done=12,
+        cached=3,
+        failed=2,
+        crashed=1,
+        upstream_failed=1,
+        cancelled=2,
+        waiting=1,
+        retries=2,
+        first=First(text="ValueError: bad date", index=8),
+    )
+
+
+def test_the_failure_that_was_shown_stays_the_first() -> None:
+    run = made("embed", 20)
+    failed(run, 17, "bad date")
+    shown = count(run).first
+    failed(run, 3, "worse")
+
+    assert str(count(run, shown).first) == "ValueError: bad date, element 17"
+
+
+def test_an_element_of_a_stream_is_named_by_its_place_in_the_whole_stream() -> None:
+    run = made("embed", 100, first=5_000)
+    failed(run, 17, "bad date")
+
+    assert str(count(run).first) == "ValueError: bad date, element 5,017"
+
+
+def test_a_cause_is_told_before_what_it_caused() -> None:
+    run = made("embed", 3)
+    failed(run, 0, "embed[2]", kind="fanfold.values.errors.X", state=StateName.UPSTREAM_FAILED)
+    failed(run, 2, "", kind="__main__.make.<locals>.BadDate")
+
+    assert str(count(run).first) == "BadDate, element 2"
+
+
+def test_retries_are_not_counted_where_that_would_take_long() -> None:
+    run = made("embed", MOST_DETAILS + 1)
+    run.details = dict.fromkeys(range(run.count), Detail(attempts=2))
+
+    assert count(run).retries is None
+
+
+def test_counts_of_parts_add_up_and_an_unknown_total_stays_unknown() -> None:
+    one = Counts(total=10, done=5, retries=1, first=First(text="one"))
+    other = Counts(total=10, done=2, retries=2, first=First(text="other"))
+
+    assert one + other == Counts(total=20, done=7, retries=3, first=First(text="one"))
+    assert (one + Counts(total=None)).total is None
+    assert (one + Counts(total=0, retries=None)).retries is None
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("bad date", "bad date"),
+        ("\n  two\nlines", "two"),
+        ("a\x1b[2Jb\tc", "a [2Jb c"),
+        ("x" * 200, "x" * 99 + "…"),
+        ("", ""),
+    ],
+)
+def test_messages_become_one_harmless_line(text: str, line: str) -> None:
+    assert shortened(text) == line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 ms"),
+        (0.0123, "12 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1.0 s"),
+        (4.24, "4.2 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (65, "1 min 05 s"),
+        (7380, "2 h 03 min"),
+    ],
+)
+def test_durations_are_told_in_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+def test_a_share_is_never_rounded_to_nothing_or_to_everything() -> None:
+    assert share(1, 1000) == "<1 %"
+    assert share(999, 1000) == "99 %"
+    assert share(1000, 1000) == "100 %"
+    assert share(0, 0) == "0 %"
+
+
+@pytest.mark.parametrize(
+    ("facts", "line"),
+    [
+        (FlowFacts(state="Completed", seconds=0.012), "Completed in 12 ms"),
+        (FlowFacts(state="Completed", seconds=0.012, runs=1), "Completed in 12 ms: 1 task run"),
+        (
+            FlowFacts(
+                state="Completed",
+                seconds=4.2,
+                runs=1003,
+                cached=350,
+                failures=(TaskFailures(task="embed", count=3, first="ValueError: bad date"),),
+            ),
+            "Completed in 4.2 s: 1,003 task runs, 350 cached (34 %), "
+            "3 failed (embed: ValueError: bad date)",
+        ),
+        (
+            FlowFacts(
+                state="Failed",
+                seconds=4.2,
+                error="KeyError: 'x'",
+                runs=9,
+                cancelled=2,
+                failures=tuple(
+                    TaskFailures(task=f"t{n}", count=n, first="KeyError: 'x'") for n in (1, 2, 3, 4)
+                ),
+            ),
+            "Failed in 4.2 s with KeyError: 'x': 9 task runs, 2 cancelled, 10 failed "
+            "(1 t1: KeyError: 'x'; 2 t2: KeyError: 'x'; 3 t3: KeyError: 'x'; and 1 more tasks)",
+        ),
+    ],
+)
+def test_a_flows_last_line(facts: FlowFacts, line: str) -> None:
+    assert summary_line(facts) == line
+
+
+def test_a_tally_counts_calls_and_maps_and_groups_failures_by_task() -> None:
+    tally = Tally()
+    one, many, bad = made("load", 1), made("embed", 10), made("load", 1)
+    done(one, 0, 1, StateName.CACHED)
+    done(many, 0, 9)
+    failed(many, 9, "bad date")
+    failed(bad, 0, "no such file", kind="OSError")
+
+    for run in (one, many, bad):
+        tally.add(run)
+
+    assert tally.facts("Completed", 1.0) == FlowFacts(
+        state="Completed",
+        seconds=1.0,
+        runs=12,
+        cached=1,
+        failures=(
+            TaskFailures(task="embed", count=1, first="ValueError: bad date"),
+            TaskFailures(task="load", count=1, first="OSError: no such file"),
+        ),
+    )
+
+
+def test_what_is_taken_back_of_a_tally_was_never_counted() -> None:
+    tally = Tally()
+    run = made("embed", 10)
+    done(run, 0, 9)
+    failed(run, 9, "bad date")
+    tally.add(run)
+
+    tally.take_back(run)
+
+    assert tally.facts("Completed", 1.0) == FlowFacts(state="Completed", seconds=1.0)
+
+
+def test_a_flows_error_is_told_in_one_line() -> None:
+    facts = Tally().facts("Failed", 1.0, ValueError("bad\ndate"))
+
+    assert summary_line(facts) == "Failed in 1.0 s with ValueError: bad"
