@@ -3,14 +3,28 @@
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    Never,
+    ParamSpec,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from fanfold.engine import registry, settings
 from fanfold.engine.committing import keep_flow_result
 from fanfold.engine.context import ResultOptions, RunInfo
 from fanfold.engine.deadlines import checked_timeout
 from fanfold.engine.execution import Execution, FlowSpec
+from fanfold.engine.fitting import Plain, Yields, deprecated
 from fanfold.engine.futures import MapFuture, TaskFuture
 from fanfold.engine.naming import RunName, checked_run_name
 from fanfold.engine.segments import Stored
@@ -23,9 +37,11 @@ from fanfold.options import (
     checked_retries,
     delays_in_seconds,
     described,
+    is_async,
     known_options,
     made_of,
     refuse_reserved,
+    yields,
 )
 from fanfold.ports.results import ResultStore
 from fanfold.ports.runner import TaskRunner
@@ -35,7 +51,8 @@ from fanfold.values.errors import UsageError
 from fanfold.values.states import State, StateType
 
 P = ParamSpec("P")
-R = TypeVar("R")
+Q = ParamSpec("Q")
+R = TypeVar("R", covariant=True)
 S = TypeVar("S")
 
 
@@ -92,7 +109,7 @@ class Flow(Generic[P, R]):
         self.tags = frozenset(options.get("tags") or ())
         self.flow_run_name = checked_run_name(self.name, options.get("flow_run_name"))
         checked_retries(self.name, options.get("retries"))
-        delays_in_seconds(options.get("retry_delay_seconds"))
+        delays_in_seconds(options.get("retry_delay_seconds"), self.retries)
         self.task_runner = options.get("task_runner")
         self.timeout_seconds = checked_timeout(self.name, options.get("timeout_seconds"))
         self.log_prints = options.get("log_prints")
@@ -101,8 +118,7 @@ class Flow(Generic[P, R]):
             kind: checked_hooks(self.name, option, options.get(option))
             for option, kind in HOOKS.items()
         }
-        self.is_async = inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
-        self.yields = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+        self.is_async, self.yields = is_async(fn), yields(fn)
         self._signature = inspect.signature(fn)
         refuse_reserved("flow", self.name, self._signature)
         functools.update_wrapper(self, fn, updated=())
@@ -110,10 +126,16 @@ class Flow(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<Flow {self.name}>"
 
-    def __get__(self, instance: object, owner_type: type | None = None) -> "Flow[..., R]":
+    @overload
+    def __get__(self, instance: None, owner_type: type | None = None) -> "Flow[P, R]": ...
+    @overload
+    def __get__(
+        self: "Flow[Concatenate[Any, Q], S]", instance: object, owner_type: type | None = None
+    ) -> "Flow[Q, S]": ...
+    def __get__(self, instance: object, owner_type: type | None = None) -> Any:
         """Bind the flow to an instance, as a method is bound."""
         if instance is None:
-            return cast("Flow[..., R]", self)
+            return self
         return Flow(bound_method(self.fn, instance), **self._all_options())
 
     @property
@@ -169,26 +191,117 @@ class Flow(Generic[P, R]):
         if self.is_async:
             return _finished_async(execution, return_state)
         state = _exhausted(execution) if self.yields else execution.finish()
-        return state if return_state else execution.value(state)
+        return execution.answer(state, return_state)
 
     @overload
     def submit(
-        self: "Flow[P, Coroutine[Any, Any, S]]", *args: Any, **kwargs: Any
+        self: "Flow[P, Yields[S]]", *args: P.args, **kwargs: P.kwargs
+    ) -> TaskFuture[list[S]]: ...
+    @overload
+    def submit(
+        self: "Flow[P, Coroutine[Any, Any, S]]", *args: P.args, **kwargs: P.kwargs
     ) -> TaskFuture[S]: ...
     @overload
-    def submit(self: "Flow[P, S]", *args: Any, **kwargs: Any) -> TaskFuture[S]: ...
-    def submit(self, *args: Any, **kwargs: Any) -> TaskFuture[Any]:
+    def submit(self: "Flow[P, S]", *args: P.args, **kwargs: P.kwargs) -> TaskFuture[S]: ...
+    @overload
+    def submit(
+        self,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State: ...
+    @overload
+    @deprecated("The arguments don't fit the function.")
+    def submit(
+        self: "Flow[P, Yields[S]]",
+        *args: Plain,
+        return_state: Never = ...,
+        wait_for: Never = ...,
+        **kwargs: Plain,
+    ) -> TaskFuture[list[S]]: ...
+    @overload
+    @deprecated("The arguments don't fit the function.")
+    def submit(
+        self: "Flow[P, Coroutine[Any, Any, S]]",
+        *args: Plain,
+        return_state: Never = ...,
+        wait_for: Never = ...,
+        **kwargs: Plain,
+    ) -> TaskFuture[S]: ...
+    @overload
+    @deprecated("The arguments don't fit the function.")
+    def submit(
+        self: "Flow[P, S]",
+        *args: Plain,
+        return_state: Never = ...,
+        wait_for: Never = ...,
+        **kwargs: Plain,
+    ) -> TaskFuture[S]: ...
+    @overload
+    def submit(
+        self: "Flow[P, Yields[S]]",
+        *args: Any,
+        return_state: Literal[False] = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> TaskFuture[list[S]]: ...
+    @overload
+    def submit(
+        self: "Flow[P, Coroutine[Any, Any, S]]",
+        *args: Any,
+        return_state: Literal[False] = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> TaskFuture[S]: ...
+    @overload
+    def submit(
+        self: "Flow[P, S]",
+        *args: Any,
+        return_state: Literal[False] = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> TaskFuture[S]: ...
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
         """Run it as a subflow beside the caller, on the calling flow's task runner.
 
         Takes what `Task.submit` takes. The subflow has a runner of its own for its tasks.
         """
-        return self._as_task().submit(*args, **kwargs)
+        return cast(Any, self._as_task()).submit(*args, **kwargs)
 
     @overload
-    def map(self: "Flow[P, Coroutine[Any, Any, S]]", *args: Any, **kwargs: Any) -> MapFuture[S]: ...
+    def map(
+        self,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> list[State]: ...
     @overload
-    def map(self: "Flow[P, S]", *args: Any, **kwargs: Any) -> MapFuture[S]: ...
-    def map(self, *args: Any, **kwargs: Any) -> MapFuture[Any]:
+    def map(
+        self: "Flow[P, Yields[S]]",
+        *args: Any,
+        return_state: Literal[False] = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> MapFuture[list[S]]: ...
+    @overload
+    def map(
+        self: "Flow[P, Coroutine[Any, Any, S]]",
+        *args: Any,
+        return_state: Literal[False] = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> MapFuture[S]: ...
+    @overload
+    def map(
+        self: "Flow[P, S]",
+        *args: Any,
+        return_state: Literal[False] = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> MapFuture[S]: ...
+    def map(self, *args: Any, **kwargs: Any) -> Any:
         """Run it as a subflow for each element of the iterables, as many at a time as fit.
 
         Takes what `Task.map` takes.
@@ -251,7 +364,8 @@ class Flow(Generic[P, R]):
         return cast(FlowOptions, {**self.options, **hooks})
 
     def _as_task(self) -> "Task[..., Any]":
-        return Task(_Subflow(self), name=self.name)
+        # A flow is retried as it says itself, not as tasks are by default.
+        return Task(_Subflow(self), name=self.name, retries=0)
 
     def _spec(self) -> FlowSpec:
         options, held = self.options, settings.current()
@@ -270,7 +384,7 @@ class Flow(Generic[P, R]):
             tags=self.tags,
             run_name=self.flow_run_name,
             retries=self.retries,
-            delays_s=delays_in_seconds(delays),
+            delays_s=delays_in_seconds(delays, self.retries) if held.retry_delays else (),
             timeout_s=self.timeout_seconds,
             log_prints=held.logging_log_prints or None
             if self.log_prints is None
@@ -320,8 +434,9 @@ def _items(execution: Execution) -> Any:
 
 async def _items_async(execution: Execution) -> Any:
     finals: list[State] = []
-    async for item in execution.items_async(finals.append):
-        yield item
+    async with aclosing(execution.items_async(finals.append)) as items:
+        async for item in items:
+            yield item
     execution.value(finals[0])
 
 
@@ -333,7 +448,7 @@ async def _finished_async(execution: Execution, return_state: bool) -> Any:
         state = finals[0]
     else:
         state = await execution.finish_async()
-    return state if return_state else execution.value(state)
+    return execution.answer(state, return_state)
 
 
 def _exhausted(execution: Execution) -> State:

@@ -9,11 +9,14 @@ from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 from fanfold.engine.hooks import Hook as Hook
+from fanfold.engine.spec import taken_apart
 from fanfold.values.errors import ReservedArgumentError, UsageError
 
 R = TypeVar("R")
 
 RESERVED = frozenset({"return_state", "wait_for"})
+NAMED = ("__module__", "__name__", "__qualname__", "__doc__")
+"""What a bound method takes over from its function."""
 MOST_DELAYS = 50
 """Retry delays that a task can have."""
 Delays = float | timedelta | Sequence[float] | Callable[[int], Sequence[float]]
@@ -45,7 +48,11 @@ def made_of(fn: Any, make: Callable[[Any], Any]) -> Any:
 
 def bound_method(fn: Callable[..., R], instance: object) -> Callable[..., R]:
     """Return a function with its first argument given, as Python binds methods."""
-    return cast("Callable[..., R]", functools.partial(fn, instance))
+    bound = functools.partial(fn, instance)
+    # A partial has no name, and its class's docstring. No __wrapped__: it has the first argument.
+    functools.update_wrapper(bound, fn, NAMED, ())
+    del bound.__wrapped__
+    return cast("Callable[..., R]", bound)
 
 
 def known_options(kind: str, given: Mapping[str, Any], known: type) -> None:
@@ -66,6 +73,22 @@ def described(fn: Callable[..., Any]) -> str | None:
     return inspect.getdoc(fn) if hasattr(fn, "__name__") else None
 
 
+def is_async(fn: Any) -> bool:
+    """Return whether calls are awaited: of a function, a callable object, or what says so itself.
+
+    A callable object says so by an attribute `is_async`.
+    """
+    kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    declared = any(kind(one) for one in (fn, taken_apart(fn)[0]) for kind in kinds)
+    return declared or getattr(fn, "is_async", False) is True
+
+
+def yields(fn: Any) -> bool:
+    """Return whether calls yield: whether it is a generator function of either kind."""
+    kinds = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    return any(kind(one) for one in (fn, taken_apart(fn)[0]) for kind in kinds)
+
+
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
     """Return a function for `retry_delay_seconds` that doubles the delay for each retry.
 
@@ -76,7 +99,7 @@ def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
 
 
 def _doubled(first_s: float, retries: int) -> list[float]:
-    return [first_s * 2.0**nth for nth in range(retries)]
+    return [first_s * 2**nth for nth in range(retries)]
 
 
 def delays_in_seconds(delays: Delays | None, retries: int = 0) -> tuple[float, ...]:

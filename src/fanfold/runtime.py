@@ -70,10 +70,11 @@ class _FlowRun:
     @property
     def root_flow_run_id(self) -> str | None:
         """Id of the outermost flow run around it; its own, if nobody called it."""
-        info = _flow()
-        while info is not None and info.flow is not None:
-            info = info.flow
-        return info.flow_run_id if info else None
+        info = found = _flow()
+        while found is not None:
+            info = found if found.kind == FLOW_RUN else info
+            found = found.flow
+        return info.id if info else None
 
 
 class _TaskRun:

@@ -5,12 +5,25 @@ import inspect
 import re
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import aclosing
 from contextvars import copy_context
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    Never,
+    ParamSpec,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from fanfold import runtime
 from fanfold.caching import (
@@ -38,6 +51,7 @@ from fanfold.engine.direct import (
     call_here_yielding,
     call_here_yielding_async,
 )
+from fanfold.engine.fitting import Plain, Yields, deprecated
 from fanfold.engine.flow import owner, trimmed
 from fanfold.engine.futures import MapFuture, TaskFuture
 from fanfold.engine.mapping import map_streamed
@@ -60,9 +74,11 @@ from fanfold.options import (
     checked_retries,
     delays_in_seconds,
     described,
+    is_async,
     known_options,
     made_of,
     refuse_reserved,
+    yields,
 )
 from fanfold.options import exponential_backoff as exponential_backoff
 from fanfold.ports.results import ResultStore
@@ -72,7 +88,8 @@ from fanfold.values.ids import new_id
 from fanfold.values.states import State, StateName
 
 P = ParamSpec("P")
-R = TypeVar("R")
+Q = ParamSpec("Q")
+R = TypeVar("R", covariant=True)
 S = TypeVar("S")
 
 OnError = Literal["raise", "collect"]
@@ -159,8 +176,7 @@ class Task(Generic[P, R]):
         self.hooks: dict[str, tuple[Hook, ...]] = {
             option: checked_hooks(self.name, option, options.get(option)) for option in HOOKS
         }
-        self.is_async = _is_async(fn)
-        self.yields = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+        self.is_async, self.yields = is_async(fn), yields(fn)
         self._signature = inspect.signature(fn)
         refuse_reserved("task", self.name, self._signature)
         functools.update_wrapper(self, fn, updated=())
@@ -168,10 +184,16 @@ class Task(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
 
-    def __get__(self, instance: object, owner_type: type | None = None) -> "Task[..., R]":
+    @overload
+    def __get__(self, instance: None, owner_type: type | None = None) -> "Task[P, R]": ...
+    @overload
+    def __get__(
+        self: "Task[Concatenate[Any, Q], S]", instance: object, owner_type: type | None = None
+    ) -> "Task[Q, S]": ...
+    def __get__(self, instance: object, owner_type: type | None = None) -> Any:
         """Bind the task to an instance, as a method is bound."""
         if instance is None:
-            return cast("Task[..., R]", self)
+            return self
         return Task(bound_method(self.fn, instance), **self._all_options())
 
     @property
@@ -258,6 +280,10 @@ class Task(Generic[P, R]):
 
     @overload
     def submit(
+        self: "Task[P, Yields[S]]", *args: P.args, **kwargs: P.kwargs
+    ) -> TaskFuture[list[S]]: ...
+    @overload
+    def submit(
         self: "Task[P, Coroutine[Any, Any, S]]", *args: P.args, **kwargs: P.kwargs
     ) -> TaskFuture[S]: ...
     @overload
@@ -271,11 +297,56 @@ class Task(Generic[P, R]):
         **kwargs: Any,
     ) -> State: ...
     @overload
+    @deprecated("The arguments don't fit the function.")
     def submit(
-        self: "Task[P, Coroutine[Any, Any, S]]", *args: Any, **kwargs: Any
+        self: "Task[P, Yields[S]]",
+        *args: Plain,
+        return_state: Never = ...,
+        wait_for: Never = ...,
+        **kwargs: Plain,
+    ) -> TaskFuture[list[S]]: ...
+    @overload
+    @deprecated("The arguments don't fit the function.")
+    def submit(
+        self: "Task[P, Coroutine[Any, Any, S]]",
+        *args: Plain,
+        return_state: Never = ...,
+        wait_for: Never = ...,
+        **kwargs: Plain,
     ) -> TaskFuture[S]: ...
     @overload
-    def submit(self: "Task[P, S]", *args: Any, **kwargs: Any) -> TaskFuture[S]: ...
+    @deprecated("The arguments don't fit the function.")
+    def submit(
+        self: "Task[P, S]",
+        *args: Plain,
+        return_state: Never = ...,
+        wait_for: Never = ...,
+        **kwargs: Plain,
+    ) -> TaskFuture[S]: ...
+    @overload
+    def submit(
+        self: "Task[P, Yields[S]]",
+        *args: Any,
+        return_state: Literal[False] = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> TaskFuture[list[S]]: ...
+    @overload
+    def submit(
+        self: "Task[P, Coroutine[Any, Any, S]]",
+        *args: Any,
+        return_state: Literal[False] = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> TaskFuture[S]: ...
+    @overload
+    def submit(
+        self: "Task[P, S]",
+        *args: Any,
+        return_state: Literal[False] = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> TaskFuture[S]: ...
     def submit(
         self,
         *args: Any,
@@ -309,9 +380,37 @@ class Task(Generic[P, R]):
         return future.state
 
     @overload
-    def map(self: "Task[P, Coroutine[Any, Any, S]]", *args: Any, **kwargs: Any) -> MapFuture[S]: ...
+    def map(
+        self,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> list[State]: ...
     @overload
-    def map(self: "Task[P, S]", *args: Any, **kwargs: Any) -> MapFuture[S]: ...
+    def map(
+        self: "Task[P, Yields[S]]",
+        *args: Any,
+        return_state: Literal[False] = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> MapFuture[list[S]]: ...
+    @overload
+    def map(
+        self: "Task[P, Coroutine[Any, Any, S]]",
+        *args: Any,
+        return_state: Literal[False] = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> MapFuture[S]: ...
+    @overload
+    def map(
+        self: "Task[P, S]",
+        *args: Any,
+        return_state: Literal[False] = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> MapFuture[S]: ...
     def map(
         self,
         *args: Any,
@@ -421,7 +520,7 @@ class Task(Generic[P, R]):
         return self._made(bound, HERE, single=True)
 
     def _made(self, bound: Bound, session: Any, *, single: bool, first: int = 0) -> Call:
-        info = replace(self._info(single), first=first)
+        info = self._info(single, first)
         hooks = self.hooks
         delays = self.options.get("retry_delay_seconds")
         if delays is None:
@@ -434,7 +533,9 @@ class Task(Generic[P, R]):
             layout=bound.layout,
             info=info,
             retries=self.retries,
-            delays_s=delays_in_seconds(delays, self.retries),
+            delays_s=delays_in_seconds(delays, self.retries)
+            if settings.current().retry_delays
+            else (),
             jitter=self.retry_jitter_factor,
             condition=self.retry_condition_fn,
             timeout_s=self.timeout_seconds,
@@ -469,7 +570,7 @@ class Task(Generic[P, R]):
             return None
         return Part(transaction, on_commit, self.hooks["on_rollback"], write_index)
 
-    def _info(self, single: bool) -> RunInfo:
+    def _info(self, single: bool, first: int) -> RunInfo:
         around = current()
         parent = around.info if around is not None else None
         held = settings.current()
@@ -490,6 +591,7 @@ class Task(Generic[P, R]):
             flow=flow,
             results=self._results().over(results),
             single=single,
+            first=first,
             log_level=level(),
             loggers=held.logging_extra_loggers,
         )
@@ -693,12 +795,6 @@ def _known_on_error(name: str, choice: Any) -> OnError:
     return choice
 
 
-def _is_async(fn: Any) -> bool:
-    if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
-        return True
-    return bool(getattr(fn, "is_async", False)) or inspect.iscoroutinefunction(type(fn).__call__)
-
-
 def _store(choice: ResultStore | str | Path | None) -> ResultStore:
     return registry.result_store_of(choice or settings.current().results_default_storage)
 
@@ -725,6 +821,8 @@ def _ended(run: Run, return_state: bool) -> Any:
     if not return_state:
         return _value(future)
     state = future.state
+    if state.is_crashed() and not isinstance(state.failure(), Exception):
+        return _value(future)  # what interrupts isn't kept from whoever asked for the state
     # What was called here is done, and its value at hand: no reference to the run is needed.
     return replace(state, source=None, data=future.result()) if state.is_completed() else state
 
@@ -743,14 +841,21 @@ def _upstream_failed(error: UpstreamFailed, return_state: bool) -> State:
 
 
 def _items(call: Call) -> Any:
-    _value(TaskFuture((yield from call_here_yielding(call))))
+    run = yield from call_here_yielding(call)
+    value = _value(TaskFuture(run))
+    if run.states[0] == StateName.CACHED:
+        yield from value
 
 
 async def _items_async(call: Call) -> Any:
     runs: list[Run] = []
-    async for item in call_here_yielding_async(call, runs.append):
-        yield item
-    _value(TaskFuture(runs[0]))
+    async with aclosing(call_here_yielding_async(call, runs.append)) as items:
+        async for item in items:
+            yield item
+    value = _value(TaskFuture(runs[0]))
+    if runs[0].states[0] == StateName.CACHED:
+        for item in value:
+            yield item
 
 
 def _default_runner() -> Any:

@@ -158,9 +158,7 @@ def _end(opened: Transaction) -> None:
         opened.commit()
         if opened.is_rolled_back() and parent is not None:
             parent.rollback()
-    elif (parent is not None and mode is parent.commit_mode) or (
-        mode is CommitMode.LAZY and parent is not None
-    ):
+    elif parent is not None and mode in (CommitMode.LAZY, parent.commit_mode):
         parent.note(opened)
     elif mode is CommitMode.LAZY:
         opened.commit()

@@ -90,7 +90,11 @@ class Singular(Planted):
 
 
 class RunsInSubmit(Bug):
-    """Spares chunks that need something, or a session could never be closed under a running one."""
+    """Waits for the first chunk of a session, as for a worker that is just being started."""
+
+    def __init__(self, inner: Session) -> None:
+        super().__init__(inner)
+        self._numbers = itertools.count()
 
     def submit(
         self, chunk: Any, needs: Sequence[Ref] = (), shared: Sequence[Ref] = (), *, done: Done
@@ -102,7 +106,7 @@ class RunsInSubmit(Bug):
             ended.set()
 
         ref = self.inner.submit(chunk, needs, shared, done=told)
-        if not needs:
+        if next(self._numbers) == 0:
             ended.wait()
         return ref
 

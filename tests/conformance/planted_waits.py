@@ -82,7 +82,7 @@ class TellsOfEachCancel(_Cancels):
 
 
 class ReportsInOrder(Bug):
-    """Tells of a chunk once all that were submitted before it are over."""
+    """Tells of a chunk that ran once all that were submitted before it are over."""
 
     def __init__(self, inner: Session) -> None:
         super().__init__(inner)
@@ -100,6 +100,10 @@ class ReportsInOrder(Bug):
     def told(self, chunk: Any, done: Done) -> Done:
         def held(report: Report) -> None:
             with self._lock:
+                if isinstance(report.error, ChunkCancelled):
+                    self._open.remove(chunk.id)
+                    done(report)
+                    return
                 self._held[chunk.id] = done, report
                 while self._open and self._open[0] in self._held:
                     tell, its_report = self._held.pop(self._open.popleft())

@@ -48,7 +48,7 @@ PLANTINGS = [
     Planting(bug=planted.FailsDependents, check="08"),
     Planting(bug=planted.SubmitsTwice, check="09"),
     Planting(bug=planted.PicklesTheTask, check="10", into=ProcessTaskRunner),
-    Planting(bug=planted_waits.CancelsNoneThatWait, check="13"),
+    Planting(bug=planted_waits.CancelsNoneThatWait, check="13", deadline_s=2.0),
     Planting(bug=planted_waits.StopsNobody, check="14", deadline_s=2.0),
     Planting(
         bug=planted_waits.InterruptsNobody, check="14", into=ProcessTaskRunner, deadline_s=2.0

@@ -71,7 +71,7 @@ def test_a_borrowed_client_is_clean_after_close(client: Client, tmp_path: Path) 
     arguments = (str(tmp_path), "running", DEADLINE_S)
     driver.submit(Call(id="running", act=chunks.stay, arguments=arguments))
     driver.pid()
-    assert set(client.run_on_scheduler(topic_names)) > before
+    assert set(client.run_on_scheduler(topic_names)) - before
     assert "my_task" in client.run_on_scheduler(group_names)
 
     driver.session.close()

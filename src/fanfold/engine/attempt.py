@@ -182,7 +182,8 @@ def ended(value: Any, error: BaseException | None) -> State:
         data = value.result(raise_on_failure=False)
         failed = not value.is_completed()
         error = data if failed else None
-        return State(code=value.code, message=value.message, error=error, data=data)
+        code, label, message = value.code, value.label, value.message
+        return State(code=code, label=label, message=message, error=error, data=data)
     if value.is_final():
         return value
     message = f"It returned a state that isn't final: {value.name}. {value.message}".rstrip()

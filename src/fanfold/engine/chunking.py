@@ -124,6 +124,11 @@ def reach(slots: Slots, pace: Pace) -> float:
     return budget_s(slots) / pace.seconds if pace.seconds else 0.0
 
 
+def share(max_in_flight: int, slots: Slots) -> int:
+    """Return how many elements a chunk may have so that every slot gets some of the few."""
+    return max(1, max_in_flight // (2 * max(slots.most, 1)))
+
+
 def merge(batches: Iterable[Batch]) -> Batch:
     """Return one batch of all elements, sorted, neighbours joined."""
     spans: list[Span] = []
@@ -142,7 +147,10 @@ def take(todo: deque[Batch], count: int) -> Batch:
     """
     batch = todo.popleft()
     if batch.suspect:
-        return batch
+        head, tail = batch.split(count)
+        if tail is not None:
+            todo.appendleft(tail)
+        return head
     parts: list[Batch] = []
     while True:
         head, tail = batch.split(count)

@@ -1,4 +1,4 @@
-"""The driver's part in keeping results: read a task's indexes, write new ones; keep flows' results."""
+"""The driver's part in keeping: tasks' indexes, flows' results, transactions' records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -200,7 +200,11 @@ def call_here_yielding(call: Call) -> Generator[Any, None, Run]:
     """Run one call of a generator task, yielding its items; return its run at the end."""
     run = Run(call, HERE)
     caller = _Caller(run, time.sleep, streams=True)
-    yield from drive_yielding(story(run), caller.perform, lambda _: _over(run))
+
+    def end_with(_: Any) -> None:
+        _over(run)
+
+    yield from drive_yielding(story(run), caller.perform, end_with)
     return run
 
 

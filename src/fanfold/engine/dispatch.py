@@ -114,7 +114,7 @@ class Dispatcher:
         chunk_id, position = what["begins"]
         run = self._by_id.get(chunk_id.rpartition("-")[0])
         if run is not None:
-            run.begins(chunk_id, position, time.monotonic())
+            run.flights.begins(chunk_id, position, time.monotonic())
 
     def _try_step(self, run: Run, what: What) -> None:
         try:
@@ -141,7 +141,7 @@ class Dispatcher:
         if desk is None or desk.story is None:
             return
         if what.get("cancel"):
-            desk.session.cancel(run.refs_in_flight(), interrupt=what.pop("interrupt"))
+            desk.session.cancel(run.flights.refs(), interrupt=what.pop("interrupt"))
         what = {key: value for key, value in what.items() if key != "begin"}
         answer: Any = Event(now=time.monotonic(), slots=desk.session.slots(), **what)
         try:

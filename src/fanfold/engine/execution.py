@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -44,7 +44,7 @@ from fanfold.engine.naming import RunName, run_name
 from fanfold.engine.prints import logged
 from fanfold.engine.returning import state_of
 from fanfold.engine.segments import Stored, StoredResult
-from fanfold.engine.signals import EXIT_CODE, Terminated, terminable
+from fanfold.engine.signals import EXIT_CODE, Terminated, cancellable, terminable
 from fanfold.engine.tally import summary_line
 from fanfold.engine.telling import level, tell
 from fanfold.ports.runner import TaskRunner
@@ -124,6 +124,10 @@ class Execution:
         self.call: Any = None
         self._before: State | None = None
         """What an earlier try of the calling flow got from this call."""
+        self._left = False
+        """Whether its consumer wants no more of what it yields."""
+        self._meant: Callable[[BaseException], BaseException] = lambda error: error
+        """Turns a cancellation into what it stands for."""
         self._performers: dict[type, Callable[[Any], Any]] = {
             Prepare: self._prepared,
             CallFlow: self._called,
@@ -135,26 +139,45 @@ class Execution:
 
     def finish(self) -> State:
         """Run to the end and return the final state."""
-        with terminable():
+        with terminable(), self._ending():
             return self._closed(self._kept(drive(self._story(), self._perform)))
 
     async def finish_async(self) -> State:
         """Do so in the running loop."""
-        state = await drive_async(self._story(), self._perform)
-        return self._closed(await self._in_thread(partial(self._kept, state)))
+        with cancellable() as self._meant, self._ending():
+            state = await drive_async(self._story(), self._perform)
+            return self._closed(await self._in_thread(partial(self._kept, state)))
 
     def items(self) -> Generator[Any, None, State]:
         """Yield what a generator flow yields; return the final state."""
-        state = yield from drive_yielding(self._story(), self._perform_streaming)
-        return self._closed(self._kept(state))
+        finals: list[State] = []
+
+        def end_with(state: State) -> None:
+            finals.append(self._closed(self._kept(state)))
+
+        with self._ending():
+            yield from drive_yielding(self._story(), self._perform_streaming, end_with)
+        return finals[0]
 
     async def items_async(self, end_with: Callable[[State], None]) -> AsyncGenerator[Any]:
         """Yield what an async generator flow yields; `end_with` gets the final state."""
         finals: list[State] = []
-        story = self._story()
-        async for item in drive_yielding_async(story, self._perform_streaming, finals.append):
-            yield item
-        end_with(self._closed(await self._in_thread(partial(self._kept, finals[0]))))
+        told = drive_yielding_async(self._story(), self._perform_streaming, finals.append)
+        with self._ending():
+            with suppress(GeneratorExit):  # a consumer that stops early ends the run
+                async with aclosing(told) as items:
+                    async for item in items:
+                        yield item
+            end_with(self._closed(await self._in_thread(partial(self._kept, finals[0]))))
+
+    def answer(self, state: State, return_state: bool) -> Any:
+        """Return what the call returns: the state, or its value.
+
+        Raises:
+            BaseException: Why there is no value; what interrupts, even if the state was asked for.
+        """
+        interrupted = state.is_crashed() and not isinstance(state.failure(), Exception)
+        return state if return_state and not interrupted else self.value(state)
 
     def value(self, state: State) -> Any:
         """Return the final state's value, or raise why there is none.
@@ -175,7 +198,7 @@ class Execution:
 
     def _kept(self, state: State) -> State:
         """Keep the value of a run that has one; a failure to do so is only told."""
-        if state.code not in WITH_VALUE or state is self._before:
+        if state.code not in WITH_VALUE or state is self._before or self._left:
             return state
         try:
             stored = self.spec.keep(self.run.info, state.data)
@@ -190,9 +213,20 @@ class Execution:
     def _closed(self, state: State) -> State:
         self.run.close()
         self._tell_end(state)
-        if self.parent is not None and self.call is not None and state.code in WITH_VALUE:
+        kept = state.code in WITH_VALUE and not self._left
+        if self.parent is not None and self.call is not None and kept:
             self.parent.finish(self.call, state)
         return state
+
+    @contextmanager
+    def _ending(self) -> Generator[None]:
+        """See that nothing stays open, whatever strikes where no story catches it."""
+        try:
+            yield
+        except BaseException:
+            self.run.abandon(interrupt=True)
+            self.run.close()
+            raise
 
     def _perform(self, effect: Any) -> Any:
         return self._performers[type(effect)](effect)
@@ -229,8 +263,10 @@ class Execution:
 
     def _name(self) -> None:
         parameters = Parameters(self.spec.bind(*self.args, **self.kwargs))
-        name = run_name(self.spec.run_name, self.spec.name, lambda: parameters)
-        self.run.info = replace(self.run.info, name=name, parameters=parameters)
+        self.run.info = replace(self.run.info, parameters=parameters)
+        with running(self.run.context):
+            name = run_name(self.spec.run_name, self.spec.name, lambda: parameters)
+        self.run.info = replace(self.run.info, name=name)
 
     def _replayed(self) -> State | None:
         """Return what an earlier try of the calling flow got from this very call, if it was kept.
@@ -257,8 +293,6 @@ class Execution:
             with self._entered():
                 return self._limited(self._value)
         except Interrupt:  # the time of a flow around this one is over
-            self.run.abandon(interrupt=True)
-            self.run.close()
             raise
         except BaseException as error:  # the story decides what becomes of it
             return self._stopped(error)
@@ -271,11 +305,9 @@ class Execution:
                     return await called
                 return await call_async(self.spec.timeout_s, called, name=self.spec.name)
         except Interrupt:  # the time of a flow around this one is over
-            self.run.abandon(interrupt=True)
-            self.run.close()
             raise
         except BaseException as error:  # the story decides what becomes of it
-            return await self._in_thread(partial(self._stopped, error))
+            return await self._in_thread(partial(self._stopped, self._meant(error)))
 
     def _value(self) -> State:
         value = self.spec.fn(*self.args, **self.kwargs)
@@ -311,19 +343,23 @@ class Execution:
                     except StopIteration:
                         break
                 items.append(item)
-                yield item
+                try:
+                    yield item
+                except GeneratorExit:
+                    self._left = True
+                    with self._entered():
+                        iterator.close()
+                    break
+            if self._left:
+                self.run.abandon(interrupt=True)
             with self._entered():
                 self.run.settle()
-            stream.outcome = State(code=StateName.COMPLETED, data=items)
-        except GeneratorExit:
-            self._stopped(GeneratorExit())
-            self.run.close()
-            raise
+            stream.outcome = self._yielded(items)
         except Interrupt:  # the time of a flow around this one is over
-            self.run.abandon(interrupt=True)
-            self.run.close()
             raise
         except BaseException as error:  # the story decides what becomes of it
+            if self._left:
+                raise
             stream.outcome = self._stopped(error)
 
     async def _iterated_async(self, effect: CallFlow, stream: Stream) -> AsyncGenerator[Any]:
@@ -339,20 +375,29 @@ class Execution:
                     except StopAsyncIteration:
                         break
                 items.append(item)
-                yield item
+                try:
+                    yield item
+                except GeneratorExit:
+                    self._left = True
+                    with self._entered():
+                        await iterator.aclose()
+                    break
+            if self._left:
+                await self._in_thread(partial(self.run.abandon, interrupt=True))
             with self._entered():
                 await self._in_thread(self.run.settle)
-            stream.outcome = State(code=StateName.COMPLETED, data=items)
-        except GeneratorExit:
-            self._stopped(GeneratorExit())
-            self.run.close()
-            raise
+            stream.outcome = self._yielded(items)
         except Interrupt:  # the time of a flow around this one is over
-            self.run.abandon(interrupt=True)
-            self.run.close()
             raise
         except BaseException as error:  # the story decides what becomes of it
+            if self._left:
+                raise
             stream.outcome = await self._in_thread(partial(self._stopped, error))
+
+    def _yielded(self, items: list[Any]) -> State:
+        # Source: Prefect 3, a generator whose consumer stops early has done what was asked of it.
+        message = f"Its consumer stopped after {len(items)} items." if self._left else ""
+        return State(code=StateName.COMPLETED, message=message, data=items)
 
     def _begin(self, effect: CallFlow) -> None:
         self.run.begin_try(replace(self.run.info, run_count=effect.tries + 1))
@@ -406,11 +451,22 @@ class Execution:
         tell(self.run.context, summary_line(facts), logging.INFO if good else logging.ERROR)
 
     def _slept(self, effect: Sleep) -> Any:
-        if not self.spec.is_async:
+        if self.spec.is_async:
+            return self._slept_async(effect.seconds)
+        try:
             return time.sleep(effect.seconds)
+        except Interrupt:  # the time of a flow around this one is over
+            raise
+        except BaseException as error:  # the run ends by it
+            return self._stopped(error)
+
+    async def _slept_async(self, seconds: float) -> State | None:
         import asyncio  # 10 ms, which only async flows need
 
-        return asyncio.sleep(effect.seconds)
+        try:
+            return await asyncio.sleep(seconds)
+        except BaseException as error:  # the run ends by it
+            return self._stopped(self._meant(error))
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         import asyncio  # 10 ms, which only async flows need

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
@@ -45,7 +46,7 @@ class AnnounceFlow:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Let time pass."""
+    """Let time pass; answered by a State if something ended the run meanwhile."""
 
     seconds: float
 
@@ -61,16 +62,14 @@ def flow_story(
     while True:
         delay = None
         if state is None:
-            state = yield CallFlow(tries)
+            state = ended = yield CallFlow(tries)
             tries += 1
-            if state.code in RETRIED:
+            if ended.code in RETRIED:
                 delay = retry_delay_s(retries, delays_s, tries)
-        if delay is None:
+        if state is not None and delay is None:
             yield AnnounceFlow(state, tries)
             return state
-        if delay:
-            yield Sleep(delay)
-        state = None
+        state = (yield Sleep(delay)) if delay else None
 
 
 class FlowRun:
@@ -131,7 +130,7 @@ class FlowRun:
             stream.settle()
         for run in list(self._runs):
             with run.changed:
-                run.changed.wait_for(lambda run=run: run.finished)
+                run.changed.wait_for(lambda run=run: run.finished or run not in self._runs)
         callbacks_called(list(self._runs))
 
     async def settle_streams(self) -> None:
@@ -153,6 +152,11 @@ class FlowRun:
             dispatcher().cancel(open_runs, interrupt=interrupt)
         if not interrupt:
             self.settle()
+            return
+        left, self._runs = list(self._runs), WeakSet()
+        for run in left:
+            with run.changed:
+                run.changed.notify_all()
 
     def close(self) -> None:
         """Close the session, if one was opened. Values that nobody has read go with it."""
@@ -224,6 +228,25 @@ def owner(default_runner: Callable[[], TaskRunner]) -> FlowRun | InlineRuns:
             info = RunInfo(kind=FLOW_RUN, id=new_id(), name="ad-hoc", of="ad-hoc")
             _ad_hoc = FlowRun(info, default_runner())
         return _ad_hoc
+
+
+@contextmanager
+def ad_hoc_apart() -> Generator[None]:
+    """Give what is submitted outside of flows a run of its own, which ends with this block.
+
+    For tests: they see neither the runner nor the work of whoever submitted before.
+    """
+    global _ad_hoc
+    with _ad_hoc_lock:
+        before, _ad_hoc = _ad_hoc, None
+    try:
+        yield
+    finally:
+        with _ad_hoc_lock:
+            mine, _ad_hoc = _ad_hoc, before
+        if mine is not None:
+            mine.abandon(interrupt=False)
+            mine.close()
 
 
 def trimmed(error: BaseException) -> BaseException:

@@ -248,7 +248,7 @@ class MapFuture(Future, Generic[R]):
             return self[:0]
         return MapFuture(try_again(self.run, failed), on_error=self.on_error)
 
-    def reduce(self, function: Callable[[Any, Any], Any], *initial: Any) -> TaskFuture[Any]:
+    def reduce(self, function: Callable[[R, R], R], *initial: R) -> TaskFuture[R]:
         """Fold the values into one where they are, and return a future of it at once.
 
         It is `functools.reduce(function, values, *initial)`, but neighbours are folded in groups

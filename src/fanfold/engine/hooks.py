@@ -62,22 +62,24 @@ async def _settled(awaitable: Awaitable[Any]) -> tuple[Any, Exception | None]:
 def run_here(work: Any) -> Any:
     """Run a coroutine to its end, in another thread where this one is inside a loop already."""
     import asyncio  # 10 ms, which only async functions need
+    from concurrent.futures import Future
     from contextvars import copy_context
 
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
-    results: list[Any] = []
+    ended: Future[Any] = Future()
     around = copy_context()
-    thread = Thread(
-        target=lambda: results.append(around.run(asyncio.run, work)),
-        daemon=True,
-        name="fanfold-loop",
-    )
-    thread.start()
-    thread.join()
-    return results[0]
+
+    def run() -> None:
+        try:
+            ended.set_result(around.run(asyncio.run, work))
+        except BaseException as error:  # raised again in the thread that waits
+            ended.set_exception(error)
+
+    Thread(target=run, daemon=True, name="fanfold-loop").start()
+    return ended.result()
 
 
 def _complain(hook: Hook, error: BaseException) -> None:

@@ -17,7 +17,8 @@ from uuid import UUID
 
 CLASS, DATA = "__class__", "data"
 
-Write, Read = Callable[[Any], Any], Callable[[Any], Any]
+Write = Callable[[Any], Any]
+Read = Callable[[Any], Any]
 
 
 def encoded(value: Any) -> Any:
@@ -65,7 +66,8 @@ def _made(name: str, data: Any) -> Any:
         # pydantic makes what the annotations say of nested members, where they are plain by now.
         from pydantic import TypeAdapter  # 30 ms, which only dataclasses need
 
-        return TypeAdapter(kind).validate_python(data)
+        adapter: Any = TypeAdapter
+        return adapter(kind).validate_python(data)
     raise ValueError(f"{name} is no class that is read from JSON")
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from fanfold.values.errors import UsageError
 
@@ -30,10 +30,10 @@ def run_name(choice: RunName, default: str, arguments: Callable[[], Mapping[str,
                 f"The run name {choice!r} of {default} can't be filled in ({error!r}). Its "
                 f"arguments are: {', '.join(known) or 'none'}."
             ) from error
+    given: dict[str, Any] = {}
     if "parameters" in inspect.signature(choice).parameters:
-        name = choice(parameters=dict(arguments()))
-    else:
-        name = choice()
+        given["parameters"] = dict(arguments())
+    name: Any = choice(**given)
     if not isinstance(name, str):
         raise UsageError(
             f"The run name function of {default} returned {name!r}; it must return a string."
@@ -48,5 +48,5 @@ def checked_run_name(of: str, choice: Any) -> RunName:
         TypeError: It is neither a string nor a function.
     """
     if choice is None or isinstance(choice, str) or callable(choice):
-        return choice
+        return cast(RunName, choice)
     raise TypeError(f"Runs of {of} can be named by a string or a function, not by {choice!r}.")

@@ -9,7 +9,7 @@ pair of the serializer and its bytes, so that whoever has the payload can read i
 import pickle
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import cloudpickle
@@ -90,7 +90,7 @@ def encoding(choice: Any) -> tuple[int, Encode]:
         return PICKLE, pack
     for name, codec in _BY_NAME.items():
         if choice == name or choice == _named(name):
-            return codec, lambda value: [_named(name).dumps(value)]
+            return codec, partial(_written, name)
     own: Serializer = serializer(choice)
     return OWN, lambda value: pack((own, _checked(own.dumps(value))))
 
@@ -118,6 +118,10 @@ def _checked(written: object) -> bytes:
 @lru_cache(maxsize=len(NAMES))
 def _named(name: str) -> Serializer:
     return serializer(name)
+
+
+def _written(name: str, value: Any) -> Sequence[Buffer]:
+    return [_named(name).dumps(value)]
 
 
 def _unpack_own(payload: Buffer) -> object:

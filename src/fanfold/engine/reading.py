@@ -1,11 +1,13 @@
 """Brings values home: some chunks at a time, and with a window for readers that go one by one."""
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import Any
 
 from fanfold.engine import waiting, wire
+from fanfold.engine.direct import HERE
 from fanfold.engine.dispatch import dispatcher
 from fanfold.engine.inputs import load_stored
 from fanfold.engine.locations import Stretch
@@ -14,7 +16,7 @@ from fanfold.engine.segments import Stored
 from fanfold.engine.sources import spans_of
 from fanfold.engine.verdicts import error_of, error_of_all, without_value
 from fanfold.ports.runner import Ref
-from fanfold.values.errors import ValuesLost
+from fanfold.values.errors import StoreError, ValuesLost
 from fanfold.values.states import WITH_VALUE
 
 AT_A_TIME = 32
@@ -26,6 +28,8 @@ STORED_AHEAD = 64
 
 ABSENT = object()
 """In a window: this element's value isn't there."""
+
+logger = logging.getLogger("fanfold.engine")
 
 _NO_VALUE = re.compile(b"[^" + re.escape(bytes(sorted(WITH_VALUE))) + b"]")
 
@@ -80,10 +84,28 @@ def _values(run: Run, indices: range, timeout: float | None) -> list[Any]:
         stretches = [s for span in spans_of(indices) for s in run.locations.find(*span)]
         ahead = _following(run, indices[0]) if len(indices) == 1 else []
     lists = list(_lists(run, [stretch.ref for stretch in stretches], ahead, timeout))
-    if len(indices) == 1 and lists:
+    if len(indices) == 1 and run.count > 1 and lists:
         _open_window(run, indices[0], stretches[0], lists[0])
     values = _joined(indices, zip(stretches, lists, strict=True))
-    return load_stored(values) if run.call.spec.cache is not None else values
+    if run.call.spec.cache is None:
+        return values
+    return _loaded(run, values, [stretch.ref for stretch in stretches])
+
+
+def _loaded(run: Run, values: list[Any], refs: list[Ref]) -> list[Any]:
+    """Return values with references to stored ones replaced by what they refer to.
+
+    Raises:
+        _Gone: Something can't be read: it is damaged, or somebody has removed it. It is made again.
+        StoreError: That was tried before, or nobody can make it again.
+    """
+    try:
+        return load_stored(values)
+    except StoreError as error:
+        if run.remade or run.session is HERE:
+            raise
+        logger.warning("Results of %s are made again. %s", run.name, error)
+        raise _Gone(refs) from error
 
 
 def _open_window(run: Run, index: int, stretch: Stretch, found: list[Any]) -> None:
@@ -106,7 +128,8 @@ def _open_window(run: Run, index: int, stretch: Stretch, found: list[Any]) -> No
         codes = codes[past : past + STORED_AHEAD]
         if any(type(value) is Stored for value in values):
             # Loaded ahead only for one who went through the window before.
-            values = load_stored(values if _was_here(run, index) else values[:1])
+            wanted = values if _was_here(run, index) else values[:1]
+            values = _loaded(run, wanted, [stretch.ref])
     missing = [match.start() for match in _NO_VALUE.finditer(codes[: len(values)])]
     if missing:
         values = list(values)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
+from fanfold.engine.attempt import ended
 from fanfold.engine.dataflow import substitute
 from fanfold.engine.futures import Future, MapFuture, TaskFuture
 from fanfold.values.errors import RunCancelled
@@ -13,15 +14,16 @@ from fanfold.values.states import State, StateName, StateType
 def state_of(value: Any) -> State:
     """Return the state of a flow run whose function returned this; waits for futures inside.
 
-    A state made by hand is taken as it is. Futures and states of runs, alone or in a list, tuple
-    or set of nothing else, are summed up: Completed if all are, else Cancelled if one is, else
-    Failed. Anything else is the value, with the futures inside replaced by their values.
+    A final state made by hand is taken as it is, another one fails the run. Futures and states of
+    runs, alone or in a list, tuple or set of nothing else, are summed up: Completed if all are,
+    else Cancelled if one is, else Failed. Anything else is the value, with the futures inside
+    replaced by their values.
 
     Raises:
         Exception: What a future inside some other value failed with.
     """
     if isinstance(value, State) and value.source is None:
-        return value
+        return ended(value, None)
     parts = _parts(value)
     if not parts:
         return State(code=StateName.COMPLETED, data=_read(value))
@@ -63,7 +65,9 @@ def _counts(parts: Collection[Any]) -> Counter[StateType]:
             continue
         if isinstance(part, TaskFuture):
             part.wait()
-        counts[part.state.type if isinstance(part, Future) else part.type] += 1
+            counts[part.state.type] += 1
+        else:
+            counts[part.type] += 1
     return counts
 
 

@@ -4,7 +4,6 @@ A call is a run of one element, a submit too. Nothing here grows by an object pe
 are bytes, places are stretches; only elements that failed, retried or lost a worker have entries.
 """
 
-import heapq
 import re
 import threading
 from collections import deque
@@ -18,6 +17,7 @@ from fanfold.engine.chunking import Batch, Limits, Pace, Span
 from fanfold.engine.commits import Commits
 from fanfold.engine.effects import Event, Submit
 from fanfold.engine.failures import capture
+from fanfold.engine.flights import Flight, Flights
 from fanfold.engine.inputs import Inputs
 from fanfold.engine.locations import Locations
 from fanfold.engine.losses import Losses
@@ -27,6 +27,7 @@ from fanfold.engine.segments import Lookup
 from fanfold.engine.sources import Sources
 from fanfold.engine.spec import TaskSpec
 from fanfold.engine.transaction import Part
+from fanfold.engine.tries import Tries
 from fanfold.engine.work import Work
 from fanfold.ports.runner import Ref, Session
 from fanfold.values.errors import (
@@ -51,17 +52,6 @@ _FINAL_CODES = bytes(sorted(FINAL))
 _VALUE_STRETCH = re.compile(b"[" + re.escape(bytes(sorted(WITH_VALUE))) + b"]+")
 _OPEN = re.compile(b"[^" + re.escape(_FINAL_CODES) + b"]")
 _FINAL_STRETCH = re.compile(b"[" + re.escape(_FINAL_CODES) + b"]+")
-
-
-@dataclass(slots=True, kw_only=True)
-class Flight:
-    """A chunk that was handed out."""
-
-    batch: Batch
-    needs: list[Ref]
-    ref: Ref = None
-    mark: tuple[int, float] | None = None
-    """The element that began last, by position, and when; told only under a time limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +101,10 @@ class Run:
         self._ready = Readiness(call.sources, self.count)
         self._todo: deque[Batch] = deque()
         self._stalled: list[Batch] = []
-        self._flights: dict[str, Flight] = {}
+        self.flights = Flights()
         self._pace = Pace()
-        self._tries: dict[int, int] = {}
+        self._tries = Tries()
         self._losses = Losses(call.infrastructure_retries)
-        self._retries: list[tuple[float, int]] = []
         self._cancelled = False
         self._now = 0.0
         self._told: set[str] = set()
@@ -153,7 +142,7 @@ class Run:
     @property
     def over(self) -> bool:
         """Whether all elements are final and all that was staged is committed."""
-        return not (self.left or self.commits or self._flights or self.announcing)
+        return not (self.left or self.commits or self.flights or self.announcing)
 
     def settled(self, indices: range) -> bool:
         """Return whether these elements are final, and committed where they are kept."""
@@ -172,10 +161,6 @@ class Run:
             return bytearray()
         upwards = indices if indices.step > 0 else indices[::-1]
         return self.states[upwards[0] : upwards[-1] + 1 : upwards.step]
-
-    def refs_in_flight(self) -> list[Ref]:
-        """Return the handles of all chunks that were handed out."""
-        return [flight.ref for flight in self._flights.values() if flight.ref is not None]
 
     def label(self, index: int) -> str:
         """Return an element's name for messages."""
@@ -212,7 +197,7 @@ class Run:
 
     def accept(self, report: Report) -> list[Span]:
         """Take in what became of a chunk; a second report of the same chunk is dropped."""
-        flight = self._flights.pop(report.chunk, None)
+        flight = self.flights.land(report.chunk)
         if flight is None:
             return []
         self.warnings += [told for told in report.warnings if told not in self._told]
@@ -291,36 +276,35 @@ class Run:
 
     def give_up(self, message: str) -> None:
         """End all that isn't final as Crashed; nothing more will be heard."""
-        self._flights.clear()
+        self.flights.clear()
         self.commits.give_up()
         for match in _OPEN.finditer(self.states):
             self._end(match.start(), StateName.CRASHED, Crashed, message)
 
     def retry_due(self, now: float) -> None:
         """Queue the elements whose delay is over."""
-        due: list[int] = []
-        while self._retries and self._retries[0][0] <= now:
-            due.append(heapq.heappop(self._retries)[1])
-        if due:
-            self._todo.append(chunking.merge(Batch(spans=((i, i + 1),)) for i in due))
+        due = self._tries.due(now)
+        if due is not None:
+            self._todo.append(due)
 
     # What is to be done next.
 
     def next_batch(self, slots: Slots) -> Batch | None:
         """Take the elements of the next chunk off the queue, None if nothing may go now."""
-        if not self._todo or len(self._flights) >= chunking.wanted_in_flight(slots):
+        if not self._todo or len(self.flights) >= chunking.wanted_in_flight(slots):
             return None
         limits = self.call.limits
         size = limits.chunk_size or chunking.size(self._unpromised(slots), slots, self._pace)
         if limits.max_in_flight is not None:
-            room = limits.max_in_flight - sum(len(f.batch) for f in self._flights.values())
-            size = min(size, room)
+            room = limits.max_in_flight - self.flights.elements()
+            share = limits.chunk_size or chunking.share(limits.max_in_flight, slots)
+            size = min(size, room, share)
         return chunking.take(self._todo, size) if size > 0 else None
 
     def _unpromised(self, slots: Slots) -> float:
         """Return how many elements chunks in flight won't get done within their budgets."""
         reach = chunking.reach(slots, self._pace)
-        return self.left - sum(min(len(f.batch), reach) for f in self._flights.values())
+        return self.left - self.flights.promised(reach)
 
     def chunk(self, batch: Batch, slots: Slots) -> tuple[Submit | None, list[Span]]:
         """Return the chunk for a batch, and the elements of it that failed on the way.
@@ -353,25 +337,15 @@ class Run:
             spec=self._travelling_spec(),
             inputs=taken,
             batch=batch,
-            tries=self._tries_of(batch),
+            tries=self._tries.of(batch),
             budget_s=chunking.budget_s(slots) if limited else None,
             remote=self.remote,
             kills=self.session.traits.kills,
             known=self._known(),
             rerun=self.session.traits.recovers,
         )
-        self._flights[chunk_id] = Flight(batch=batch, needs=needs)
+        self.flights.leave(chunk_id, batch, needs)
         return Submit(work=work, needs=needs), failed
-
-    def begins(self, chunk_id: str, position: int, now: float) -> None:
-        """Remember which element a chunk said that it is at."""
-        flight = self._flights.get(chunk_id)
-        if flight is not None:
-            flight.mark = position, now
-
-    def sent(self, work: Work, ref: Ref) -> None:
-        """Remember the handle of a chunk, unless it came home already."""
-        self._flights[work.id].ref = ref
 
     def stall(self, batch: Batch) -> None:
         """Set elements aside until an upstream run has something new."""
@@ -379,8 +353,8 @@ class Run:
 
     def due(self) -> float | None:
         """Return when something is to be done without any event."""
-        retry = self._retries[0][0] if self._retries else None
-        return min((at for at in (retry, self.commits.due()) if at is not None), default=None)
+        times = (self._tries.next(), self.commits.due())
+        return min((at for at in times if at is not None), default=None)
 
     def release(self) -> None:
         """Let go of other runs' values; it is over, and so is all that needs its own.
@@ -392,7 +366,8 @@ class Run:
             self.inputs_of_failed = self.inputs_of_failed or self.call.sources
         if self._sources is not None:
             self._sources = self._sources.brought()
-        self.call = replace(self.call, sources=self._sources or Sources())
+        if self._sources is not self.call.sources:
+            self.call = replace(self.call, sources=self._sources or Sources())
 
     # How.
 
@@ -416,9 +391,8 @@ class Run:
         for position, detail in report.details.items():
             index = indices[position]
             self.details[index] = detail
-            self._tries[index] = detail.attempts
-            if detail.again_in_s is not None:
-                heapq.heappush(self._retries, (self._now + detail.again_in_s, index))
+            again = None if detail.again_in_s is None else self._now + detail.again_in_s
+            self._tries.note(index, detail.attempts, again)
 
     def hear(self, event: Event) -> list[Span]:
         """Take in an event; return what became final by it."""
@@ -441,21 +415,14 @@ class Run:
         cache = self.call.spec.cache
         if cache is None or not self.remade:
             return None
-        return self.commits.lookup(cache.store)
+        known = self.commits.lookup(cache.store)
+        # Even an empty one tells the chunk to try what it finds: it may be damaged.
+        return Lookup.merge(cache.store, []) if known is None else known
 
     def _travelling_spec(self) -> TaskSpec | bytes | None:
         if not self.remote:
             return self.call.spec
         return None if self.shares else self.payload
-
-    def _tries_of(self, batch: Batch) -> dict[int, int]:
-        if not self._tries:
-            return {}
-        return {
-            position: self._tries[index]
-            for position, index in enumerate(batch.indices())
-            if index in self._tries
-        }
 
     def _take_along(self, batch: Batch, inputs: Inputs, needs: list[Ref]) -> Packed:
         """Pickle a chunk's inputs; what is too much goes back into the queue, what can't, fails."""
@@ -477,20 +444,12 @@ class Run:
         if isinstance(error, ValuesLost):
             self._miss([flight.needs[at] for at in error.lost], batch)
             return []
-        overran = self._overran(flight, error)
-        if overran is not None:
+        overran = flight.overran(self.call.spec.timeout_s, self._now)
+        if overran is not None and isinstance(error, WorkerLost):
             return self._ended_by_limit(batch, overran)
         again = self._losses.again(batch, error, started=report.started)
         self._todo.extendleft(reversed(again))
         return [] if again else self._finish_all(batch, StateName.CRASHED, error)
-
-    def _overran(self, flight: Flight, error: InfrastructureError) -> int | None:
-        """Return the element whose time limit ended the chunk's process, None if none did."""
-        limit = self.call.spec.timeout_s
-        if limit is None or flight.mark is None or not isinstance(error, WorkerLost):
-            return None
-        position, since = flight.mark
-        return _index(flight.batch)[position] if self._now - since >= limit else None
 
     def _ended_by_limit(self, batch: Batch, index: int) -> list[Span]:
         """End the element that overran its limit, or try it again; its mates go out uncharged."""
@@ -499,15 +458,15 @@ class Run:
         )
         spec = self.call.spec
         assert spec.timeout_s is not None
-        tries = self._tries[index] = self._tries.get(index, 0) + 1
+        tries = self._tries.behind(index) + 1
         failure = capture(TimedOut(self.label(index), spec.timeout_s, "hard"), travels=False)
         delay = retry_delay_s(spec.retries, spec.delays_s, tries, spec.jitter)
+        self._tries.note(index, tries, None if delay is None else self._now + delay)
         if delay is None:
             self._finish(index, StateName.TIMED_OUT, failure)
             return [(index, index + 1)]
         self.states[index] = StateName.AWAITING_RETRY
         self.details[index] = Detail(attempts=tries, failure=failure, again_in_s=delay)
-        heapq.heappush(self._retries, (self._now + delay, index))
         return []
 
     def _miss(self, lost: list[Ref], batch: Batch) -> None:
@@ -530,7 +489,7 @@ class Run:
     def _finish(self, index: int, state: StateName, failure: Failure) -> None:
         check({self.states[index]}, {state})
         self.states[index] = state
-        self.details[index] = Detail(attempts=self._tries.get(index, 0), failure=failure)
+        self.details[index] = Detail(attempts=self._tries.behind(index), failure=failure)
         self.left -= 1
         hooks = self.call.spec.hooks
         if hooks is not None and hooks.failure and state.type is StateType.FAILED:
@@ -540,8 +499,8 @@ class Run:
         """End what isn't in flight as Cancelled."""
         self._todo.clear()
         self._stalled.clear()
-        self._retries.clear()
-        flying = {i for flight in self._flights.values() for i in flight.batch.indices()}
+        self._tries.drop()
+        flying = self.flights.indices()
         news: list[Span] = []
         for match in _OPEN.finditer(self.states):
             if match.start() not in flying:
@@ -552,6 +511,8 @@ class Run:
 
 def _present(codes: bytes | bytearray, start: int, stop: int) -> list[StateName]:
     """Return which states occur; 20 searches in C instead of a step per element."""
+    if stop - start == 1:
+        return [StateName(codes[start])]
     return [state for state in StateName if codes.find(state, start, stop) >= 0]
 
 

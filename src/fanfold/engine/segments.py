@@ -2,8 +2,9 @@
 
 A *segment* is what one chunk staged: its payloads one after another, then a footer that names them.
 An *index* commits: it holds the records of some segments, and an element is committed when an index
-names it. A result in an object that the user has named is a segment of its own, without a footer. A *lookup* is the merged table of a task's indexes, sorted by key. A *stored* value is a
-reference to one payload, and stays one until somebody asks for the value.
+names it. A result in an object that the user has named is a segment of its own, without a footer. A
+*lookup* is the merged table of a task's indexes, sorted by key. A *stored* value is a reference to
+one payload, and stays one until somebody asks for the value.
 
 Every object carries its own digest, which is checked before anything else in it is looked at. What
 is damaged is a `StoreError` that names the object. All numbers are little-endian:

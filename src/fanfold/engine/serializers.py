@@ -10,7 +10,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import cloudpickle
 
@@ -190,7 +190,7 @@ def _module(name: str, *functions: str) -> Any:
         module: Any = import_module(name)
     except ImportError as error:
         raise UsageError(f"The module {name!r} can't be imported: {error}") from error
-    missing = [function for function in functions if not hasattr(cast(Any, module), function)]
+    missing = [function for function in functions if not hasattr(module, function)]
     if missing:
         raise UsageError(f"The module {name!r} can't serialize, for it has no {missing[0]}.")
     return module

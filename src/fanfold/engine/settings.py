@@ -82,6 +82,12 @@ class Settings:
         default="auto",
         description="Progress of maps: auto shows it on a terminal, plain as lines of text.",
     )
+    retry_delays = Setting(
+        name="retry_delays",
+        kind=FLAG,
+        default=True,
+        description="Whether retries wait for their delays; false is for tests.",
+    )
     tasks_default_retries = Setting(
         name="tasks.default_retries",
         kind=COUNT,

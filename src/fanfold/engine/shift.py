@@ -11,7 +11,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -84,6 +84,8 @@ class Shift:
         self.tried: dict[int, int] = dict(work.tries)
         """User attempts behind the elements, by position."""
         self.names: dict[int, str] = {}
+        self.left = False
+        """Whether the consumer of what a generator yields wants no more of it."""
         self.limiter: Limiter | None = None
         self.keeper = Keeper(work, self.spec, self.spec.cache) if self.spec.cache else None
         self.context = RunContext(
@@ -125,7 +127,9 @@ class Shift:
             except BaseException as raised:  # becomes the element's outcome below
                 error = raised
             self.states.extend(_COMPLETED * (len(out) - have))
-            if made() != states:
+            # One that was made before shows in the first of a block, or not at all: a look at each
+            # value would cost as much as the call.
+            if made() != states or State in map(type, out[have : have + 1]):
                 self._look_for_states(have)
                 states = made()
             if error is not None:
@@ -166,17 +170,21 @@ class Shift:
 
     def yielding(self) -> Generator[Any]:
         """Take the only element, a generator's call, through its story; yield its items."""
-        self.position = 0
-        story = attempt(self.spec, next(zip(*self.rows, strict=False)))
-        self._place(0, (yield from drive_yielding(story, self._perform_streaming)))
+        place = partial(self._place, 0)
+        yield from drive_yielding(self._only_story(), self._perform_streaming, place)
 
     async def yielding_async(self) -> AsyncGenerator[Any]:
         """Do the same for an async generator."""
-        self.position = 0
-        story = attempt(self.spec, next(zip(*self.rows, strict=False)))
         place = partial(self._place, 0)
-        async for item in drive_yielding_async(story, self._perform_streaming, place):
-            yield item
+        told = drive_yielding_async(self._only_story(), self._perform_streaming, place)
+        async with aclosing(told) as items:
+            async for item in items:
+                yield item
+
+    def _only_story(self) -> Story:
+        self.position = 0
+        row = next(zip(*self.rows, strict=False))
+        return attempt(self.spec, row, tries=self.tried.get(0, 0))
 
     def handed_over(self) -> tuple[Report, Values]:
         """Return the report and the values, pickled where they travel."""
@@ -279,9 +287,11 @@ class Shift:
 
     def _task_run(self, effect: Judge | Announce) -> TaskRun:
         element, info = self._running(), self.spec.info
+        with suppress(Exception):  # raised again by the call, which fails by it
+            self._name(element.position, effect.row)
         return TaskRun(
             id=info.element_id(element.index),
-            name=element.name or info.name,
+            name=self.names.get(element.position) or info.name,
             task_name=info.of,
             flow_run_id=info.flow_run_id,
             tags=info.tags,
@@ -319,8 +329,11 @@ class Shift:
             return
         position = self._running().position
         self.tried[position] = effect.tries
+        self._name(position, effect.row)
+
+    def _name(self, position: int, row: tuple[Any, ...]) -> None:
         if self.spec.run_name is not None and position not in self.names:
-            arguments = partial(self._arguments, effect.row)
+            arguments = partial(self._arguments, row)
             self.names[position] = run_name(self.spec.run_name, self.spec.info.of, arguments)
 
     def _within(self) -> AbstractContextManager[None]:
@@ -392,13 +405,27 @@ class Shift:
             while (item := self._step(iterator)) is not _END:
                 if self.keeper is not None:
                     items.append(item)
-                yield item
-        except (GeneratorExit, Interrupt):
+                try:
+                    yield item
+                except GeneratorExit:
+                    self.left = True
+                    with self.entered():
+                        iterator.close()
+                    break
+        except Interrupt:
             raise
         except BaseException as error:  # the story decides what becomes of it
+            if self.left:
+                raise
             stream.outcome = self._ended(error)
             return
-        stream.outcome = items, None
+        stream.outcome = self._yielded(items), None
+
+    def _yielded(self, items: list[Any]) -> Any:
+        if not self.left:
+            return items
+        # Source: Prefect 3, a generator whose consumer stops early has done what was asked of it.
+        return State(code=StateName.COMPLETED, message="Its consumer stopped before its end.")
 
     def _step(self, iterator: Iterator[Any]) -> Any:
         """Return a generator's next item; the time limit holds for each."""
@@ -416,13 +443,21 @@ class Shift:
             while (item := await self._step_async(iterator)) is not _END:
                 if self.keeper is not None:
                     items.append(item)
-                yield item
-        except (GeneratorExit, Interrupt):
+                try:
+                    yield item
+                except GeneratorExit:
+                    self.left = True
+                    with self.entered():
+                        await iterator.aclose()
+                    break
+        except Interrupt:
             raise
         except BaseException as error:  # the story decides what becomes of it
+            if self.left:
+                raise
             stream.outcome = self._ended(error)
             return
-        stream.outcome = items, None
+        stream.outcome = self._yielded(items), None
 
     async def _step_async(self, iterator: AsyncIterator[Any]) -> Any:
         with self.entered():
@@ -437,6 +472,8 @@ class Shift:
 
     def _kept(self, effect: Keep) -> Any:
         assert self.keeper is not None
+        if self.left:  # there may have been more to come
+            return effect.value
         return self.keeper.keep(effect.key, effect.value)
 
     def _judged(self, effect: Judge) -> Any:

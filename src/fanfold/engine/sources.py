@@ -58,6 +58,8 @@ class Sources:
 
     def upstream(self) -> list["Run"]:
         """Return the runs that something here comes from, each once, in a stable order."""
+        if not self.fills and not any(isinstance(column, From) for column in self.columns):
+            return []
         sources = (*self.columns, *self.fills.values())
         return list(dict.fromkeys(source.run for source in sources if isinstance(source, From)))
 
@@ -90,7 +92,7 @@ class Sources:
             return None
         if any(source.value for source in self.fills.values()):
             return None
-        return replace(self, fills={}, common=frozenset())
+        return replace(self, fills={}, common=frozenset()) if self.fills else self
 
 
 class _Needs:

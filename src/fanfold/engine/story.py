@@ -45,5 +45,5 @@ def _hand_out(run: Run, slots: Slots) -> Generator[Effect, Any, list[Span]]:
         submit, ended = run.chunk(batch, slots)
         failed += ended
         if submit is not None:
-            run.sent(submit.work, (yield submit))
+            run.flights.sent(submit.work.id, (yield submit))
     return failed

@@ -24,9 +24,9 @@ class CancelChecks(Ground):
         gate = Gate(str(tmp_path / "gate"))
 
         with gate.kept() as latch, opened(runner, self.deadline_s) as desk:
-            held = desk.run(Echo(id="held"))
-            running = self._gated(desk, gate, max(1, desk.session.slots().most), held)
-            pending = desk.submit(Talking(id="pending", count=1), needs=[held])
+            desk.run(Echo(id="first"))
+            running = self._gated(desk, gate, max(1, desk.session.slots().most))
+            pending = desk.submit(Talking(id="pending", count=1))
             told = desk.reports[-1]
             desk.session.cancel([pending])
             # Only now a cluster has heard of it everywhere.

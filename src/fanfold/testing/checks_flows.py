@@ -40,7 +40,7 @@ class FlowChecks(Ground):
         """Elements that submit and map, two levels deep, end where all slots are taken by them."""
 
         def nesting(traits: Traits) -> list[int]:
-            future = Task(faults.nested).map(range(NESTED), 2)
+            future = Task(faults.nested).map(range(NESTED), 2, self.deadline_s)
             self._settle(future)
             return sorted(future.result(timeout=self.deadline_s))
 
@@ -121,7 +121,7 @@ class FlowChecks(Ground):
             assert context is not None
             slots = max(1, context.owner.session().slots().most)
             plan = self._plan(tmp_path, dict.fromkeys(range(slots), (Raise(ValueError("no")),)))
-            retried = Task(faults.perform, retries=1, retry_delay_seconds=10 * self.deadline_s)
+            retried = Task(faults.perform, retries=1, retry_delay_seconds=3 * self.deadline_s)
             futures = [retried.submit(x, plan) for x in range(slots)]
             self._wait_for_lines(ledger, len(futures))
             other = Task(faults.same).submit("other")

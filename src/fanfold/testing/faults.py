@@ -165,13 +165,13 @@ def weighty(x: int, size: int) -> bytes:
     return bytes([1 + x % 255]) * size
 
 
-def nested(x: int, depth: int) -> int:
+def nested(x: int, depth: int, timeout_s: float) -> int:
     """Submit and map itself, and return the argument times three for each level."""
     if not depth:
         return x
     inner = Task(nested)
-    first = inner.submit(x, depth - 1)
-    return first.result() + sum(inner.map([x, x], depth - 1).result())
+    one = inner.submit(x, depth - 1, timeout_s).result(timeout_s)
+    return one + sum(inner.map([x, x], depth - 1, timeout_s).result(timeout_s))
 
 
 WORD: ContextVar[str] = ContextVar("fanfold_testing_word", default="unset")

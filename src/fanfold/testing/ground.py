@@ -130,12 +130,13 @@ class Ground:
         values = future.result(timeout=self.deadline_s, raise_on_failure=False)
         return Found(states=states, values=values)
 
-    def _gated(self, desk: Desk, gate: Gate, count: int, held: Ref) -> list[Ref]:
-        """Return chunks that need what is held, run by now, and wait at a gate."""
+    def _gated(self, desk: Desk, gate: Gate, count: int) -> list[Ref]:
+        """Return chunks that run by now, and wait at a gate."""
         refs: list[Ref] = []
         for number in range(count):
             chunk = Gated(id=f"gated-{number}", gate=gate, timeout_s=self.deadline_s)
-            refs.append(desk.submit(chunk, needs=[held]))
+            # Without needs: a cluster may prefer to wait for a busy worker that has their values.
+            refs.append(desk.submit(chunk))
             desk.wait_for_word(chunk.id, BEGAN)
         return refs
 

@@ -169,6 +169,7 @@ class TestEnds:
 
         assert len(processes) == 3
         assert took_s < 2.0
-        assert driver.returncode == -number
+        # Either it died of the signal, or a shell would take its exit code for that.
+        assert driver.returncode in (-number, 128 + number)
         assert told.count("Traceback") == (number is signal.SIGINT), told
         assert list((tmp_path / "temporary").iterdir()) == []

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
-from fanfold.engine import segments
+from fanfold.engine import object_names, segments
 from fanfold.engine.payloads import pack, unpack
 from fanfold.engine.segments import GAP_BYTES, TAIL_BYTES, Index, Lookup, Record, Segment, Stored
 from fanfold.values.errors import StoreError
@@ -309,18 +309,18 @@ def test_what_is_no_segment_is_refused(store: Counting) -> None:
 def test_names_are_made_of_any_text_and_read_back(
     task: str, run: str, epoch: int, number: int
 ) -> None:
-    name = segments.index_name(task, run, epoch, number)
+    name = object_names.index_name(task, run, epoch, number)
 
-    assert name.startswith(segments.index_prefix(task))
-    assert segments.split_index_name(name) == (run, epoch, number)
+    assert name.startswith(object_names.index_prefix(task))
+    assert object_names.split_index_name(name) == (run, epoch, number)
     assert name.count("/") == 3 and "" not in name.split("/") and "/." not in name
 
 
 def test_names_are_as_documented_and_sort_by_epoch_and_number() -> None:
-    assert segments.index_name("t", "r", 1, 2) == "tasks/t/index/r.000001.00000002"
-    assert segments.segment_name("t", "r", "c", "a") == "tasks/t/segments/r/c.a"
-    assert segments.segment_name("t", "r", "c", "a").startswith(
-        segments.segment_prefix("t", "r", "c")
+    assert object_names.index_name("t", "r", 1, 2) == "tasks/t/index/r.000001.00000002"
+    assert object_names.segment_name("t", "r", "c", "a") == "tasks/t/segments/r/c.a"
+    assert object_names.segment_name("t", "r", "c", "a").startswith(
+        object_names.segment_prefix("t", "r", "c")
     )
-    assert segments.index_name("t", "r", 2, 10) > segments.index_name("t", "r", 2, 9)
-    assert segments.index_name("t", "r", 10, 0) > segments.index_name("t", "r", 9, 99)
+    assert object_names.index_name("t", "r", 2, 10) > object_names.index_name("t", "r", 2, 9)
+    assert object_names.index_name("t", "r", 10, 0) > object_names.index_name("t", "r", 9, 99)

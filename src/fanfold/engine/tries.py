@@ -1,0 +1,49 @@
+"""How often the elements of a run were tried, and when which are to be tried again."""
+
+import heapq
+
+from fanfold.engine import chunking
+from fanfold.engine.chunking import Batch
+
+
+class Tries:
+    """User attempts of one run; holds something only of elements that failed at least once."""
+
+    def __init__(self) -> None:
+        self._behind: dict[int, int] = {}
+        self._waiting: list[tuple[float, int]] = []
+
+    def behind(self, index: int) -> int:
+        """Return how many attempts an element has behind it, as far as a worker told."""
+        return self._behind.get(index, 0)
+
+    def note(self, index: int, attempts: int, again_at: float | None) -> None:
+        """Remember an element's attempts, and when the next is due if there is one."""
+        self._behind[index] = attempts
+        if again_at is not None:
+            heapq.heappush(self._waiting, (again_at, index))
+
+    def of(self, batch: Batch) -> dict[int, int]:
+        """Return the attempts behind a batch's elements, by position; none where missing."""
+        if not self._behind:
+            return {}
+        return {
+            position: self._behind[index]
+            for position, index in enumerate(batch.indices())
+            if index in self._behind
+        }
+
+    def next(self) -> float | None:
+        """Return when the next attempt is due."""
+        return self._waiting[0][0] if self._waiting else None
+
+    def due(self, now: float) -> Batch | None:
+        """Take the elements whose delay is over, None if there are none."""
+        found: list[int] = []
+        while self._waiting and self._waiting[0][0] <= now:
+            found.append(heapq.heappop(self._waiting)[1])
+        return chunking.merge(Batch(spans=((i, i + 1),)) for i in found) if found else None
+
+    def drop(self) -> None:
+        """Let nothing wait any more."""
+        self._waiting.clear()

@@ -1,0 +1,188 @@
+"""Exceptions and values of elements on their way home from other processes, and what can't come."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from fanfold import allow_failure, flow, task, wait
+from fanfold.states import Failed
+from fanfold.task_runners import ProcessTaskRunner
+from fanfold.values.errors import MapError, NotPicklable, RemoteError
+
+
+class Picky(Exception):
+    """Its constructor needs more than what it gives to `Exception`."""
+
+    def __init__(self, code: int, *, hint: str) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+        self.hint = hint
+
+
+class Holding(Exception):
+    """Holds what can't be pickled."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.lock = threading.Lock()
+
+
+@task
+def same(x: Any) -> Any:
+    return x
+
+
+@task
+def raises(kind: str) -> Any:
+    if kind == "picky":
+        raise Picky(7, hint="look here")
+    if kind == "holding":
+        raise Holding("holds a lock")
+    if kind == "local":
+
+        class OnlyHere(ValueError):
+            pass
+
+        raise OnlyHere("made on the worker")
+    if kind == "made":
+        made: Any = type("Made", (LookupError,), {"__module__": "a_module_that_is_nowhere"})
+        raise made("of no module")
+    if kind == "chained":
+        try:
+            raise KeyError("inner")
+        except KeyError as error:
+            raise ValueError("outer") from error
+    if kind == "group":
+        raise ExceptionGroup("both", [ValueError("one"), KeyError("two")])
+    if kind == "os":
+        raise FileNotFoundError(2, "No such file", "gone.txt")
+    if kind == "exit":
+        raise SystemExit(3)
+    return kind
+
+
+KINDS = ["fine", "picky", "holding", "local", "made", "chained", "group", "os", "also fine"]
+
+
+def test_every_exception_comes_home_readable() -> None:
+    found: list[BaseException] = []
+
+    def body() -> None:
+        futures = raises.map(KINDS)
+        found.extend(futures.result(raise_on_failure=False))
+        assert [future.state.name for future in futures] == [
+            *("Completed", *["Failed"] * 7, "Completed"),
+        ]
+        allowed = same.map(allow_failure(futures)).result()
+        assert [str(value) for value in allowed] == [str(value) for value in found]
+
+    flow(body, task_runner=ProcessTaskRunner(2))()
+
+    assert found[0] == "fine" and found[8] == "also fine"
+    errors = found[1:8]
+    for error, kind in zip(errors, KINDS[1:], strict=False):
+        notes = "\n".join(error.__notes__)
+        assert "test_cases_exceptions.py" in notes and "in raises" in notes, kind
+        assert "/fanfold/engine/" not in notes, kind
+    picky, holding, local, made, chained, group, missing = errors
+    assert "Picky" in f"{type(picky)} {picky}" and "code 7" in str(picky)
+    assert type(holding) is RemoteError and str(holding).endswith("Holding: holds a lock")
+    assert isinstance(local, ValueError) and "made on the worker" in str(local)
+    assert "Made" in f"{type(made)} {made}" and "of no module" in str(made)
+    assert type(chained) is ValueError and "KeyError: 'inner'" in chained.__notes__[0]
+    assert isinstance(group, ExceptionGroup)
+    assert [repr(one) for one in group.exceptions] == ["ValueError('one')", "KeyError('two')"]
+    assert type(missing) is FileNotFoundError and missing.filename == "gone.txt"
+
+
+def test_an_exception_that_needs_arguments_comes_home_with_them(inside: Any) -> None:
+    with pytest.raises((Picky, RemoteError), match="code 7") as told:
+        inside(lambda: raises.submit("picky").result())
+    if isinstance(told.value, Picky):
+        assert (told.value.code, told.value.hint) == (7, "look here")
+
+
+def test_all_failures_together_are_one_error_whatever_they_are(inside: Any) -> None:
+    def body() -> None:
+        raises.map(KINDS).result()
+
+    with pytest.raises(MapError) as told:
+        inside(body)
+
+    assert told.value.count == 7 and told.value.total == 9
+    kinds = {group.kind.rpartition(".")[2] for group in told.value.groups}
+    assert kinds == {
+        *("Picky", "Holding", "OnlyHere", "Made"),
+        *("ValueError", "ExceptionGroup", "FileNotFoundError"),
+    }
+
+
+def test_an_exit_is_a_crash_of_its_element_alone(inside: Any) -> None:
+    def body() -> Any:
+        futures = raises.map(["a", "exit", "b"])
+        futures.wait()
+        return {"states": [future.state.name for future in futures]}
+
+    assert inside(body) == {"states": ["Completed", "Crashed", "Completed"]}
+
+
+def test_values_that_cannot_travel_fail_their_elements_alone() -> None:
+    """On the way there, on the way home, and on the way from one element to the next."""
+
+    @task
+    def opens(x: int) -> Any:
+        return threading.Lock() if x == 1 else x
+
+    def body() -> None:
+        there = same.map([0, threading.Lock(), 2])
+        home = opens.map([0, 1, 2])
+        on = same.map(home)
+        wait([there, home, on])
+        for futures in (there, home):
+            assert [future.state.name for future in futures] == [
+                *("Completed", "Failed", "Completed"),
+            ]
+            with pytest.raises(NotPicklable, match=r"(An argument of same\[1\]|A result of opens)"):
+                futures.result()
+        assert on[1].state.name == "UpstreamFailed" and on[2].result() == 2
+        with pytest.raises(NotPicklable, match="lock"):
+            same.submit(threading.Lock())
+
+    flow(body, task_runner=ProcessTaskRunner(2))()
+
+
+def test_a_value_that_breaks_where_it_is_unpickled_fails_its_element(inside: Any) -> None:
+    def body() -> Any:
+        futures = same.map([0, Breaks(), 2], chunk_size=3)
+        futures.wait()
+        return {"names": [future.state.name for future in futures]}
+
+    names = inside(body)["names"]
+    assert names[0] == names[2]
+    assert names[1] in ("Completed", "Failed")
+
+
+class Breaks:
+    """Pickles, and can't be unpickled."""
+
+    def __reduce__(self) -> Any:
+        return _break, ()
+
+
+def _break() -> None:
+    raise RuntimeError("can't be made again")
+
+
+def test_a_failure_made_by_hand_that_cannot_travel_is_told_all_the_same(inside: Any) -> None:
+    @task
+    def fails() -> Any:
+        return Failed(message="by hand", data=Holding("holds a lock"))
+
+    def body() -> Any:
+        state = fails.submit(return_state=True)
+        return {"state": (state.name, state.message), "error": str(state.error)}
+
+    told = inside(body)
+    assert told["state"] == ("Failed", "by hand")
+    assert "holds a lock" in told["error"]
