@@ -20,6 +20,7 @@ GROUNDS = ("threads",)
 TURNS, QUICK_TURNS = 7, 3
 CALLS, FLOWS, ELEMENTS = 500, 50, 2_000
 FLOW_AIM_US = 20_000.0
+CALL_AIM_US = 150.0
 
 Run = Callable[[], list[int]]
 
@@ -57,7 +58,8 @@ def measure(ground: Ground, quick: bool) -> Iterator[Row]:
             **more,
         )
 
-    yield row("direct call", CALLS, _called, "function call", _plainly(CALLS))
+    direct: Aim = under(CALL_AIM_US, "µs")
+    yield row("direct call", CALLS, _called, "function call", _plainly(CALLS), aim=direct)
     yield row("submit().result()", CALLS, _submitted(ground), "executor.submit", _executed)
     aim: Aim = under(FLOW_AIM_US, "µs")
     flows = _warm_flows(ground)
