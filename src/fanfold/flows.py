@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import (
     Any,
     Concatenate,
-    Generic,
     Literal,
-    Never,
     ParamSpec,
     TypedDict,
     TypeVar,
@@ -24,11 +22,11 @@ from fanfold.engine.committing import keep_flow_result
 from fanfold.engine.context import ResultOptions, RunInfo
 from fanfold.engine.deadlines import checked_timeout
 from fanfold.engine.execution import Execution, FlowSpec
-from fanfold.engine.fitting import Plain, Yields, deprecated
 from fanfold.engine.futures import MapFuture, TaskFuture
 from fanfold.engine.naming import RunName, checked_run_name
 from fanfold.engine.segments import Stored
 from fanfold.engine.serializers import checked_serializer
+from fanfold.engine.submittable import Submittable
 from fanfold.options import (
     Delays,
     Hook,
@@ -47,7 +45,6 @@ from fanfold.ports.results import ResultStore
 from fanfold.ports.runner import TaskRunner
 from fanfold.tasks import Task
 from fanfold.validation import Arguments, validator
-from fanfold.values.errors import UsageError
 from fanfold.values.states import State, StateType
 
 P = ParamSpec("P")
@@ -90,7 +87,7 @@ HOOKS = {
 }
 
 
-class Flow(Generic[P, R]):
+class Flow(Submittable[P, R]):
     """A function whose calls are runs: with a state, a log, and a runner for its tasks.
 
     Made by `flow`; the function itself stays there as `fn`.
@@ -98,7 +95,7 @@ class Flow(Generic[P, R]):
 
     def __init__(self, fn: Callable[P, R], **options: Unpack[FlowOptions]) -> None:
         if not callable(fn):
-            raise UsageError(f"A flow is made from a function, not from {fn!r}.")
+            raise TypeError(f"A flow is made from a function, not from {fn!r}.")
         known_options("flow", options, FlowOptions)
         self.fn = fn
         self.options = options
@@ -137,6 +134,10 @@ class Flow(Generic[P, R]):
         if instance is None:
             return self
         return Flow(bound_method(self.fn, instance), **self._all_options())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What pydantic made of the annotations may hold anything; it is made again where needed.
+        return {name: held for name, held in self.__dict__.items() if name != "validate"}
 
     @property
     def retries(self) -> int:
@@ -193,120 +194,17 @@ class Flow(Generic[P, R]):
         state = _exhausted(execution) if self.yields else execution.finish()
         return execution.answer(state, return_state)
 
-    @overload
-    def submit(
-        self: "Flow[P, Yields[S]]", *args: P.args, **kwargs: P.kwargs
-    ) -> TaskFuture[list[S]]: ...
-    @overload
-    def submit(
-        self: "Flow[P, Coroutine[Any, Any, S]]", *args: P.args, **kwargs: P.kwargs
-    ) -> TaskFuture[S]: ...
-    @overload
-    def submit(self: "Flow[P, S]", *args: P.args, **kwargs: P.kwargs) -> TaskFuture[S]: ...
-    @overload
-    def submit(
-        self,
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> State: ...
-    @overload
-    @deprecated("The arguments don't fit the function.")
-    def submit(
-        self: "Flow[P, Yields[S]]",
-        *args: Plain,
-        return_state: Never = ...,
-        wait_for: Never = ...,
-        **kwargs: Plain,
-    ) -> TaskFuture[list[S]]: ...
-    @overload
-    @deprecated("The arguments don't fit the function.")
-    def submit(
-        self: "Flow[P, Coroutine[Any, Any, S]]",
-        *args: Plain,
-        return_state: Never = ...,
-        wait_for: Never = ...,
-        **kwargs: Plain,
-    ) -> TaskFuture[S]: ...
-    @overload
-    @deprecated("The arguments don't fit the function.")
-    def submit(
-        self: "Flow[P, S]",
-        *args: Plain,
-        return_state: Never = ...,
-        wait_for: Never = ...,
-        **kwargs: Plain,
-    ) -> TaskFuture[S]: ...
-    @overload
-    def submit(
-        self: "Flow[P, Yields[S]]",
-        *args: Any,
-        return_state: Literal[False] = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> TaskFuture[list[S]]: ...
-    @overload
-    def submit(
-        self: "Flow[P, Coroutine[Any, Any, S]]",
-        *args: Any,
-        return_state: Literal[False] = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> TaskFuture[S]: ...
-    @overload
-    def submit(
-        self: "Flow[P, S]",
-        *args: Any,
-        return_state: Literal[False] = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> TaskFuture[S]: ...
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
-        """Run it as a subflow beside the caller, on the calling flow's task runner.
+    def submitted(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None
+    ) -> TaskFuture[Any]:
+        """Hand one call out; see `Submittable`."""
+        return self._as_task().submitted(args, kwargs, wait_for)
 
-        Takes what `Task.submit` takes. The subflow has a runner of its own for its tasks.
-        """
-        return cast(Any, self._as_task()).submit(*args, **kwargs)
-
-    @overload
-    def map(
-        self,
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> list[State]: ...
-    @overload
-    def map(
-        self: "Flow[P, Yields[S]]",
-        *args: Any,
-        return_state: Literal[False] = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> MapFuture[list[S]]: ...
-    @overload
-    def map(
-        self: "Flow[P, Coroutine[Any, Any, S]]",
-        *args: Any,
-        return_state: Literal[False] = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> MapFuture[S]: ...
-    @overload
-    def map(
-        self: "Flow[P, S]",
-        *args: Any,
-        return_state: Literal[False] = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> MapFuture[S]: ...
-    def map(self, *args: Any, **kwargs: Any) -> Any:
-        """Run it as a subflow for each element of the iterables, as many at a time as fit.
-
-        Takes what `Task.map` takes.
-        """
-        return self._as_task().with_options(chunk_size=1).map(*args, **kwargs)
+    def mapped(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None
+    ) -> MapFuture[Any]:
+        """Hand a map out; see `Submittable`."""
+        return self._as_task().with_options(chunk_size=1).mapped(args, kwargs, wait_for)
 
     def with_options(self, **options: Unpack[FlowOptions]) -> "Flow[P, R]":
         """Return a flow of the same function with some options changed.

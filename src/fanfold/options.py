@@ -49,9 +49,9 @@ def made_of(fn: Any, make: Callable[[Any], Any]) -> Any:
 def bound_method(fn: Callable[..., R], instance: object) -> Callable[..., R]:
     """Return a function with its first argument given, as Python binds methods."""
     bound = functools.partial(fn, instance)
-    # A partial has no name, and its class's docstring. No __wrapped__: it has the first argument.
-    functools.update_wrapper(bound, fn, NAMED, ())
-    del bound.__wrapped__
+    # A partial has no name, and its class's docstring. Not by update_wrapper, which would have the
+    # signature taken from the function: that has the first argument.
+    vars(bound).update({name: getattr(fn, name) for name in NAMED if hasattr(fn, name)})
     return cast("Callable[..., R]", bound)
 
 

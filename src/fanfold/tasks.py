@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import (
     Any,
     Concatenate,
-    Generic,
     Literal,
-    Never,
     ParamSpec,
     TypedDict,
     TypeVar,
@@ -51,7 +49,6 @@ from fanfold.engine.direct import (
     call_here_yielding,
     call_here_yielding_async,
 )
-from fanfold.engine.fitting import Plain, Yields, deprecated
 from fanfold.engine.flow import owner, trimmed
 from fanfold.engine.futures import MapFuture, TaskFuture
 from fanfold.engine.mapping import map_streamed
@@ -61,6 +58,7 @@ from fanfold.engine.run import Call, Run
 from fanfold.engine.segments import Lookup
 from fanfold.engine.serializers import checked_serializer
 from fanfold.engine.spec import CacheSpec, Hooks, TaskSpec, taken_apart
+from fanfold.engine.submittable import Submittable
 from fanfold.engine.telling import level
 from fanfold.engine.transaction import Part, joined
 from fanfold.options import (
@@ -135,7 +133,7 @@ class TaskOptions(TypedDict, total=False):
 HOOKS = ("on_completion", "on_failure", "on_running", "on_commit", "on_rollback")
 
 
-class Task(Generic[P, R]):
+class Task(Submittable[P, R]):
     """A function that runs observed: retried, cached, on its own or as one of a million.
 
     Made by `task`; the function itself stays there as `fn`.
@@ -143,7 +141,7 @@ class Task(Generic[P, R]):
 
     def __init__(self, fn: Callable[P, R], **options: Unpack[TaskOptions]) -> None:
         if not callable(fn):
-            raise UsageError(f"A task is made from a function, not from {fn!r}.")
+            raise TypeError(f"A task is made from a function, not from {fn!r}.")
         known_options("task", options, TaskOptions)
         self.fn = fn
         self.options = options
@@ -278,180 +276,25 @@ class Task(Generic[P, R]):
             return _upstream_failed(error, return_state)
         return _ended(await call_here_async(call), return_state)
 
-    @overload
-    def submit(
-        self: "Task[P, Yields[S]]", *args: P.args, **kwargs: P.kwargs
-    ) -> TaskFuture[list[S]]: ...
-    @overload
-    def submit(
-        self: "Task[P, Coroutine[Any, Any, S]]", *args: P.args, **kwargs: P.kwargs
-    ) -> TaskFuture[S]: ...
-    @overload
-    def submit(self: "Task[P, S]", *args: P.args, **kwargs: P.kwargs) -> TaskFuture[S]: ...
-    @overload
-    def submit(
-        self,
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> State: ...
-    @overload
-    @deprecated("The arguments don't fit the function.")
-    def submit(
-        self: "Task[P, Yields[S]]",
-        *args: Plain,
-        return_state: Never = ...,
-        wait_for: Never = ...,
-        **kwargs: Plain,
-    ) -> TaskFuture[list[S]]: ...
-    @overload
-    @deprecated("The arguments don't fit the function.")
-    def submit(
-        self: "Task[P, Coroutine[Any, Any, S]]",
-        *args: Plain,
-        return_state: Never = ...,
-        wait_for: Never = ...,
-        **kwargs: Plain,
-    ) -> TaskFuture[S]: ...
-    @overload
-    @deprecated("The arguments don't fit the function.")
-    def submit(
-        self: "Task[P, S]",
-        *args: Plain,
-        return_state: Never = ...,
-        wait_for: Never = ...,
-        **kwargs: Plain,
-    ) -> TaskFuture[S]: ...
-    @overload
-    def submit(
-        self: "Task[P, Yields[S]]",
-        *args: Any,
-        return_state: Literal[False] = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> TaskFuture[list[S]]: ...
-    @overload
-    def submit(
-        self: "Task[P, Coroutine[Any, Any, S]]",
-        *args: Any,
-        return_state: Literal[False] = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> TaskFuture[S]: ...
-    @overload
-    def submit(
-        self: "Task[P, S]",
-        *args: Any,
-        return_state: Literal[False] = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> TaskFuture[S]: ...
-    def submit(
-        self,
-        *args: Any,
-        return_state: bool = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Hand one call to the flow's task runner and return a future at once.
-
-        Futures anywhere in the arguments are waited for where the call runs.
-
-        Args:
-            *args: The function's own, or futures of them.
-            return_state: Wait, and return the final State instead of a future.
-            wait_for: Futures and states that must be there before it begins.
-            **kwargs: The function's own.
-
-        Raises:
-            TypeError: The arguments don't fit the function.
-            NotPicklable: They can't travel to where the call should run.
-            ResourcesUnavailable: The runner can't give what the task asks for.
-        """
+    def submitted(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None
+    ) -> TaskFuture[Any]:
+        """Hand one call out; see `Submittable`."""
         self._signature.bind(*args, **kwargs)
         runs = owner(_default_runner)
         session = self._afforded(runs.session())
         bound = bind_submit(args, kwargs, session, wait_for)
-        future: TaskFuture[Any] = TaskFuture(runs.start(self._made(bound, session, single=True)))
-        if not return_state:
-            return future
-        future.wait()
-        return future.state
+        return TaskFuture(runs.start(self._made(bound, session, single=True)))
 
-    @overload
-    def map(
-        self,
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> list[State]: ...
-    @overload
-    def map(
-        self: "Task[P, Yields[S]]",
-        *args: Any,
-        return_state: Literal[False] = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> MapFuture[list[S]]: ...
-    @overload
-    def map(
-        self: "Task[P, Coroutine[Any, Any, S]]",
-        *args: Any,
-        return_state: Literal[False] = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> MapFuture[S]: ...
-    @overload
-    def map(
-        self: "Task[P, S]",
-        *args: Any,
-        return_state: Literal[False] = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> MapFuture[S]: ...
-    def map(
-        self,
-        *args: Any,
-        return_state: bool = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Call the task once for each element of the iterables, on the flow's task runner.
-
-        Lists, tuples, ranges, arrays, other iterables and maps' futures are mapped over, in step;
-        strings, bytes and whatever is marked `unmapped` are the same for all calls. An iterator
-        is read bit by bit, as the results are: it may be endless.
-
-        Args:
-            *args: The function's own, each an iterable of them or the same for all.
-            return_state: Wait, and return the list of final States instead of futures.
-            wait_for: Futures and states that must be there before any call begins.
-            **kwargs: The function's own; and the options `chunk_size`, `max_in_flight` and
-                `on_error`, unless the function has such a parameter itself.
-
-        Raises:
-            MappingMissingIterable: Nothing can be mapped over.
-            MappingLengthMismatch: The iterables differ in length.
-            TypeError: The arguments don't fit the function.
-            ResourcesUnavailable: The runner can't give what the task asks for.
-        """
+    def mapped(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None
+    ) -> MapFuture[Any]:
+        """Hand a map out; see `Submittable`."""
         asked = MAP_OPTIONS - self._signature.parameters.keys()
         options = {name: kwargs.pop(name) for name in asked if name in kwargs}
         if options:
-            task = self.with_options(**cast(TaskOptions, options))
-            return task.map(*args, return_state=return_state, wait_for=wait_for, **kwargs)
+            return self.with_options(**cast(TaskOptions, options)).mapped(args, kwargs, wait_for)
         self._signature.bind(*args, **kwargs)
-        future = self._mapped(args, kwargs, wait_for)
-        if not return_state:
-            return future
-        future.wait()
-        return [one.state for one in future]
-
-    def _mapped(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None
-    ) -> MapFuture[Any]:
         runs = owner(_default_runner)
         session = self._afforded(runs.session())
         names = _positional(self._signature)
@@ -552,7 +395,7 @@ class Task(Generic[P, R]):
             run_name=self.task_run_name,
             task=self if told else None,
             around=None if session is HERE or session.traits.remote else copy_context(),
-            part=part if here and part is not None and part.transaction is not None else None,
+            part=part if here else None,
         )
         return Call(
             spec=spec,

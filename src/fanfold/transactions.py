@@ -27,7 +27,7 @@ from fanfold.engine.policies import checked_isolation
 from fanfold.engine.transaction import CommitMode as CommitMode
 from fanfold.engine.transaction import Transaction as Transaction
 from fanfold.engine.transaction import TransactionState as TransactionState
-from fanfold.engine.transaction import current, inside
+from fanfold.engine.transaction import current, inside, of_element
 from fanfold.ports.results import ResultStore
 from fanfold.values.errors import UsageError
 
@@ -35,9 +35,9 @@ from fanfold.values.errors import UsageError
 def get_transaction() -> Transaction | None:
     """Return the transaction that the caller's code is in; inside a task, the task's own.
 
-    None outside of transactions, and in tasks that run in other processes.
+    None outside of transactions and tasks, and in tasks that run in other processes.
     """
-    return current()
+    return current() or of_element()
 
 
 @contextmanager

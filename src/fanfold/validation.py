@@ -24,7 +24,7 @@ def validator(name: str, fn: Callable[..., Any]) -> Callable[..., Arguments]:
     """
     signature = inspect.signature(fn)
     if not signature.parameters:
-        return lambda: ((), {})
+        return _none(name, signature)
     import pydantic  # 30 ms, which flows without parameters don't need
 
     def arguments(*args: Any, **kwargs: Any) -> Arguments:
@@ -41,6 +41,18 @@ def validator(name: str, fn: Callable[..., Any]) -> Callable[..., Arguments]:
             return check(*args, **kwargs)
         except pydantic.ValidationError as error:
             raise ParameterTypeError(_told(name, names, error)) from None
+
+    return validated
+
+
+def _none(name: str, signature: inspect.Signature) -> Callable[..., Arguments]:
+    def validated(*args: Any, **kwargs: Any) -> Arguments:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            told = f"The flow {name} can't be called like that:\n  {error}"
+            raise ParameterTypeError(told) from None
+        return args, kwargs
 
     return validated
 

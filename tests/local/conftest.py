@@ -1,6 +1,7 @@
 """What tests of the local runners stand on: each runner, and what its elements really did."""
 
 from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,6 @@ def ledger(tmp_path: Path) -> Ledger:
 @pytest.fixture
 def gates(tmp_path: Path) -> Generator[Callable[[str], tuple[Gate, Latch]], None, None]:
     """Return what makes a gate that elements wait at; all are open in the end."""
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
 
         def gate(name: str = "gate") -> tuple[Gate, Latch]:

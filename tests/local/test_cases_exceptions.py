@@ -10,6 +10,8 @@ from fanfold.states import Failed
 from fanfold.task_runners import ProcessTaskRunner
 from fanfold.values.errors import MapError, NotPicklable, RemoteError
 
+DEADLINE_S = 20.0
+
 
 class Picky(Exception):
     """Its constructor needs more than what it gives to `Exception`."""
@@ -59,6 +61,8 @@ def raises(kind: str) -> Any:
         raise FileNotFoundError(2, "No such file", "gone.txt")
     if kind == "exit":
         raise SystemExit(3)
+    if kind == "interrupt":
+        raise KeyboardInterrupt
     return kind
 
 
@@ -118,13 +122,16 @@ def test_all_failures_together_are_one_error_whatever_they_are(inside: Any) -> N
     }
 
 
-def test_an_exit_is_a_crash_of_its_element_alone(inside: Any) -> None:
-    def body() -> Any:
-        futures = raises.map(["a", "exit", "b"])
-        futures.wait()
-        return {"states": [future.state.name for future in futures]}
+def test_an_exit_or_interrupt_is_a_crash_of_its_element_alone(inside: Any) -> None:
+    """And it isn't called again."""
 
-    assert inside(body) == {"states": ["Completed", "Crashed", "Completed"]}
+    def body() -> Any:
+        futures = raises.with_options(retries=2).map(["a", "exit", "b", "interrupt"])
+        futures.wait()
+        assert [future.state.name for future in futures] == ["Completed", "Crashed"] * 2
+        return {"counts": [futures.run.details[index].attempts for index in (1, 3)]}
+
+    assert inside(body) == {"counts": [1, 1]}
 
 
 def test_values_that_cannot_travel_fail_their_elements_alone() -> None:
@@ -152,17 +159,6 @@ def test_values_that_cannot_travel_fail_their_elements_alone() -> None:
     flow(body, task_runner=ProcessTaskRunner(2))()
 
 
-def test_a_value_that_breaks_where_it_is_unpickled_fails_its_element(inside: Any) -> None:
-    def body() -> Any:
-        futures = same.map([0, Breaks(), 2], chunk_size=3)
-        futures.wait()
-        return {"names": [future.state.name for future in futures]}
-
-    names = inside(body)["names"]
-    assert names[0] == names[2]
-    assert names[1] in ("Completed", "Failed")
-
-
 class Breaks:
     """Pickles, and can't be unpickled."""
 
@@ -172,6 +168,17 @@ class Breaks:
 
 def _break() -> None:
     raise RuntimeError("can't be made again")
+
+
+def test_an_argument_that_breaks_where_it_is_unpickled_is_told_and_nothing_hangs() -> None:
+    def body() -> None:
+        futures = same.map([0, Breaks(), 2, 3], chunk_size=2)
+        futures.wait(timeout=DEADLINE_S)
+        assert [future.state.name for future in futures[2:]] == ["Completed"] * 2
+        with pytest.raises(RuntimeError, match="can't be made again"):
+            futures[1].result()
+
+    flow(body, task_runner=ProcessTaskRunner(2))()
 
 
 def test_a_failure_made_by_hand_that_cannot_travel_is_told_all_the_same(inside: Any) -> None:

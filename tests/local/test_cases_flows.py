@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pickle
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from fanfold.ports.runner import TaskRunner
 from fanfold.states import Cancelled, Completed, Failed
 from fanfold.task_runners import ProcessTaskRunner
 from fanfold.testing.ledger import Ledger
-from fanfold.values.errors import FailedRun, RunCancelled, UpstreamFailed
+from fanfold.values.errors import FailedRun, RunCancelled, SessionClosed, UpstreamFailed
 
 DEADLINE_S = 20.0
+BIG = 100_000
+"""More bytes than travel home beside a report."""
 
 
 @task
@@ -34,7 +37,7 @@ def fails_on_two(x: int) -> int:
 
 
 def test_a_flow_is_submitted_and_mapped_beside_its_caller(inside: Any) -> None:
-    """Its arguments are validated, it has tasks and a runner of its own, and depends as tasks do."""
+    """With arguments validated, and tasks and a runner of its own; it depends as tasks do."""
 
     @flow
     async def later(x: int) -> int:
@@ -42,6 +45,7 @@ def test_a_flow_is_submitted_and_mapped_beside_its_caller(inside: Any) -> None:
         return await add_one.submit(x)
 
     def body() -> Any:
+        assert doubling(5) == 12
         one = doubling.submit("1")
         return [
             one.result(),
@@ -238,8 +242,14 @@ def test_lines_and_prints_of_elements_carry_their_ids_home(
         print("inner", x)
         return os.getpid()
 
+    @flow(task_runner=runner)
+    def deeper(x: int) -> None:
+        get_run_logger().info("subflow %s", x)
+        says.submit(x).wait()
+
     @flow(task_runner=runner, name="around")
     def around() -> Any:
+        deeper.submit(7).wait()
         futures = says.map(range(2))
         return runtime.flow_run.id, [future.task_run_id for future in futures], futures.result()
 
@@ -257,18 +267,49 @@ def test_lines_and_prints_of_elements_carry_their_ids_home(
         inner = found[f"inner {index}"]
         assert inner["task_name"] == "child" and inner["flow_run_id"] == flow_run_id
         assert inner["task_run_id"] not in ids and inner["map_index"] is None
+    for line in ("subflow 7", "printed 7", "logged 7", "inner 7"):
+        assert found[line]["flow_name"] == "deeper" and found[line]["flow_run_id"] != flow_run_id
     assert (os.getpid() in pids) is not isinstance(runner, ProcessTaskRunner)
 
 
-def test_equal_runners_are_equal_and_nothing_runs_in_a_flow_that_is_over(
-    runner: TaskRunner,
-) -> None:
-    import pickle
+@task
+def big(x: int) -> bytes:
+    if x == 2:
+        raise ValueError("two")
+    return bytes([x]) * BIG
 
+
+def test_states_and_values_that_a_flow_returns_outlive_its_workers(inside: Any) -> None:
+    def body() -> Any:
+        states = big.map([0, 1, 2], return_state=True)
+        return {"states": states, "futures": big.map([3, 4]), "one": big.submit(5)}
+
+    found = inside(body)
+
+    assert [state.name for state in found["states"]] == ["Completed", "Completed", "Failed"]
+    assert found["states"][1].result() == bytes([1]) * BIG
+    with pytest.raises(ValueError, match="two"):
+        found["states"][2].result()
+    assert [value[0] for value in found["futures"]] == [3, 4] and found["one"][0] == 5
+    states = inside(lambda: big.map([0, 1], return_state=True))
+    assert [state.result()[0] for state in states] == [0, 1]
+
+
+def test_a_value_that_is_gone_with_its_flow_is_told_and_its_state_stays(inside: Any) -> None:
+    futures: list[Any] = []
+
+    def body() -> None:
+        futures.extend([big.submit(1), big.map([3, 4])])
+
+    inside(body)
+
+    for future in futures:
+        try:
+            assert future.result(timeout=DEADLINE_S)[0] in (1, bytes([3]) * BIG)
+        except SessionClosed as error:
+            assert "big" in str(error) and "the flow body is over" in str(error)
+    assert futures[0].state.name == "Completed" and futures[1].states == {"Completed": 2}
+
+
+def test_equal_runners_are_equal_and_travel(runner: TaskRunner) -> None:
     assert pickle.loads(pickle.dumps(runner)) == runner
-
-    @flow(task_runner=runner)
-    def around() -> Any:
-        return {"future": add_one.map([1, 2]), "quoted": 1}
-
-    assert around() == {"future": [2, 3], "quoted": 1}

@@ -114,13 +114,29 @@ def test_marks_let_failures_through_and_leave_alone_what_they_should(inside: Any
         assert (kept[1].name, kept[1].message) == ("Failed", "kept as it is")
 
 
-def test_a_quoted_future_is_refused_where_it_cannot_go() -> None:
-    def body() -> bool:
+def test_a_future_is_refused_where_it_cannot_go() -> None:
+    """As a quoted argument, caught by a closure, or returned by a task."""
+    caught: list[Any] = []
+
+    @task
+    def parent() -> Any:
+        return same.submit(1)
+
+    def quoted() -> bool:
         return isinstance(same.submit(quote([same.submit(1)])).result()[0], TaskFuture)
 
-    assert flow(body, task_runner="threads")()
-    with pytest.raises(NotPicklable, match="argument"):
-        flow(body, task_runner="processes")()
+    def closed_over() -> Any:
+        future = same.submit(1)
+        return task(lambda: isinstance(future, TaskFuture)).submit().result()
+
+    def returned() -> Any:
+        caught.append(parent.submit().result())
+        return isinstance(caught.pop(), TaskFuture)
+
+    for body in (quoted, closed_over, returned):
+        assert flow(body, task_runner="threads")()
+        with pytest.raises(NotPicklable, match=r"TaskFuture same .* take, or return, its result"):
+            flow(body, task_runner="processes")()
 
 
 def test_a_call_goes_once_what_it_waits_for_is_over(wide: TaskRunner, ledger: Ledger) -> None:

@@ -15,6 +15,7 @@ from fanfold.ports.runner import TaskRunner
 from fanfold.task_runners import ProcessTaskRunner, ThreadPoolTaskRunner
 from fanfold.testing.ledger import Ledger
 from fanfold.values.errors import Crashed, MapError, TimedOut
+from fanfold.values.states import State
 
 DEADLINE_S = 20.0
 LIMIT_S = 0.3
@@ -129,8 +130,41 @@ def test_a_call_whose_process_was_ended_for_its_time_limit_is_retried(
     assert state == [("Completed", 1)]
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_condition_is_asked_where_a_limit_ended_the_process_too(
+    ledger: Ledger, again: bool
+) -> None:
+    def condition(_: Any, run: Any, state: State) -> bool:
+        ledger.note("asked", run.run_count, state.name)
+        return again
+
+    @task(
+        timeout_seconds=0.1,
+        retries=1,
+        retry_condition_fn=condition,
+        on_failure=[lambda _, run, state: ledger.note("failed", run.run_count, state.name)],
+    )
+    def holds(x: int) -> int:
+        if x == 1 and not ledger.claim("held"):
+            holds_the_lock()
+        return x
+
+    def body() -> str:
+        futures = holds.map([0, 1, 2])
+        futures.wait(timeout=DEADLINE_S)
+        found.extend(future.state.name for future in futures)
+        return "over"
+
+    found: list[str] = []
+    flow(body, task_runner=ProcessTaskRunner(1))()
+
+    assert found == ["Completed", "Completed" if again else "TimedOut", "Completed"]
+    assert ledger.lines("asked") == [["1", "TimedOut"]]
+    assert ledger.lines("failed") == ([] if again else [["1", "TimedOut"]])
+
+
 def test_on_threads_what_cannot_be_stopped_is_left_alone() -> None:
-    """C code that holds the GIL ends late; one that doesn't is abandoned, and its thread is free."""
+    """C code that holds the GIL ends by itself; one that doesn't is abandoned."""
     release = threading.Event()
 
     @task(timeout_seconds=0.1)

@@ -1,5 +1,7 @@
-"""Maps on every runner of this machine: what goes in, what is in flight, what fails, what it costs."""
+"""Maps on every runner of this machine: what goes in, what is in flight, fails, and costs."""
 
+import asyncio
+import gc
 import itertools
 import os
 import time
@@ -11,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from fanfold import MapFuture, allow_failure, flow, quote, task, unmapped, wait
+from fanfold import MapFuture, allow_failure, as_completed, flow, quote, task, unmapped, wait
 from fanfold.ports.runner import TaskRunner
 from fanfold.task_runners import ProcessTaskRunner, ThreadPoolTaskRunner
 from fanfold.testing.ledger import Gate, Latch, Ledger, pause
@@ -110,10 +112,12 @@ def test_a_hundred_thousand_elements_are_one_run_in_bounded_memory(inside: Any) 
     def body() -> None:
         process = psutil.Process()
         same.map(range(1_000)).wait()
-        before = process.memory_info().rss
+        gc.collect()
+        before, objects = process.memory_info().rss, len(gc.get_objects())
         futures = same.map(range(count))
         futures.wait()
         grown = process.memory_info().rss - before
+        assert len(gc.get_objects()) - objects < count / 10
         assert futures.states == {"Completed": count}
         assert not futures.run.details and futures.run.chunks_made < 400
         assert grown < 40 << 20
@@ -143,6 +147,39 @@ def test_an_endless_map_never_has_more_in_flight_than_it_may(
 
     flow(body, task_runner=wide)()
     assert len(ledger.lines("start")) <= 61 + limit
+
+
+@pytest.mark.parametrize("read", ["list", "result", "walk", "as_completed", "await"])
+def test_however_a_map_is_read_no_more_run_than_may(
+    wide: TaskRunner, ledger: Ledger, read: str
+) -> None:
+    limit = 2
+
+    @task
+    def noted(x: int) -> int:
+        ledger.note("start", x)
+        ledger.note("end", x)
+        return x
+
+    def body() -> Any:
+        futures = noted.map(range(60) if read == "list" else iter(range(60)), max_in_flight=limit)
+        if read == "walk":
+            return [future.result() for future in futures]
+        if read == "as_completed":
+            return sorted(future.result() for future in as_completed(futures))
+        return futures.result()
+
+    async def body_later() -> Any:
+        return await noted.map(iter(range(60)), max_in_flight=limit)
+
+    if read == "await":
+        assert asyncio.run(flow(body_later, task_runner=wide)()) == list(range(60))
+    else:
+        assert flow(body, task_runner=wide)() == list(range(60))
+    with open(f"{ledger.folder}/ledger") as lines:
+        steps = [1 if line.startswith("start") else -1 for line in lines]
+    assert max(itertools.accumulate(steps)) <= limit
+    assert len(steps) == 120
 
 
 @pytest.mark.parametrize(("limit", "at_once"), [(2, 2), (3, 3), (100, 3)])
@@ -183,7 +220,7 @@ def test_a_failed_element_of_a_chunk_is_retried_alone(inside: Any, ledger: Ledge
         futures.wait()
         assert futures.run.chunks_made == 3
         assert futures.states == {"Completed": 9, "Failed": 1}
-        with pytest.raises(ValueError, match="^five"):
+        with pytest.raises(ValueError, match=r"^five"):
             futures.result()
         retried = futures.retry_failed()
         assert retried.result() == [10]
@@ -273,9 +310,9 @@ def test_what_is_the_same_for_all_is_shipped_once_per_process(ledger: Ledger) ->
     by_hand, made, chunks = flow(body, task_runner=ProcessTaskRunner(2))()
 
     assert chunks == 30
-    assert [row[:2] for row in by_hand] == [row[:2] for row in made] == [
-        (x, size) for x in range(300)
-    ]
+    assert (
+        [row[:2] for row in by_hand] == [row[:2] for row in made] == [(x, size) for x in range(300)]
+    )
     assert ledger.counts("pickled") == {os.getpid(): 1}
     unpickled = ledger.counts("unpickled")
     assert set(unpickled.values()) == {1} and set(unpickled) <= {row[2] for row in by_hand}

@@ -1,6 +1,7 @@
 """Runs that raise are tried again: as often as told, after delays, and only if it makes sense."""
 
 import time
+from itertools import pairwise
 
 from fanfold import flow, task
 from fanfold.runtime import task_run
@@ -76,5 +77,5 @@ if __name__ == "__main__":
     print("backoff", list(exponential_backoff(backoff_factor=3)(4)))
     doubling = knock.with_options(retries=3, retry_delay_seconds=exponential_backoff(0.01))
     print(doubling("gate", 4))
-    gaps = [after - before for before, after in zip(tries["gate"], tries["gate"][1:])]
+    gaps = [after - before for before, after in pairwise(tries["gate"])]
     assert all(gap >= 0.01 * 2**place for place, gap in enumerate(gaps))

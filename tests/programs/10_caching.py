@@ -24,7 +24,7 @@ def spell(word: str) -> list[str]:
     return list(word)
 
 
-@task(persist_result=True)
+@task(cache_policy=DEFAULT, persist_result=True)
 def once_per_flow(word: str) -> str:
     ran.append(f"once {word}")
     return word
@@ -68,7 +68,6 @@ if __name__ == "__main__":
     lesson()
     print(ran)
     assert ran == ["once x", "always y", "always y"], "only DEFAULT looks at the flow run"
-    assert DEFAULT is not None
 
     # Outside of flows the cache is the same.
     assert translate("milk", return_state=True).name == "Cached"

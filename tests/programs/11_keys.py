@@ -25,7 +25,7 @@ def price(pages: int, hardcover: bool = False) -> int:
     return pages * (2 if hardcover else 1)
 
 
-@task(cache_key_fn=lambda context, parameters: "stock", cache_expiration=timedelta(seconds=0.2))
+@task(cache_key_fn=lambda context, parameters: "stock", cache_expiration=timedelta(hours=1))
 def stock() -> int:
     ran.append("stock")
     return len(ran)
@@ -53,10 +53,14 @@ def bindery():
     assert ran == ["price 10", "price 10"]
 
     ran.clear()
-    names = [stock(return_state=True).name for _ in range(2)]
-    time.sleep(0.3)
-    print(names, stock(return_state=True).name)
-    assert ran == ["stock", "stock"]
+    print([stock(return_state=True).name for _ in range(2)])
+    brief = stock.with_options(
+        cache_key_fn=lambda context, parameters: "till", cache_expiration=timedelta(seconds=0.01)
+    )
+    brief()
+    time.sleep(0.05)
+    print(brief(return_state=True).name)
+    assert ran == ["stock", "stock", "stock"], "the first is kept for an hour, the others are not"
 
     # Without a key nothing is kept.
     print([picky(keep, return_state=True).name for keep in (False, False, True, True)])

@@ -53,7 +53,8 @@ def unwanted():
 if __name__ == "__main__":
     print(checkout("17", "Kim"), "|", checkout("17", "Kim"), "|", checkout("18", "Lou"))
     print(events)
-    assert events == ["charge Kim", "still inside", "committed"] + [
+    assert events == [
+        *("charge Kim", "still inside", "committed"),
         *("charge Lou", "still inside", "committed"),
     ]
 

@@ -21,7 +21,7 @@ async def lecture(minutes: float) -> str:
 
 @flow
 def siesta():
-    print(nap(0.02))
+    print(nap.with_options(timeout_seconds=30)(0.02))
     state = nap(20, return_state=True)
     print(state.name, state.type.value, state.is_failed())
     assert state.is_failed() and state.name == "TimedOut"
@@ -37,7 +37,7 @@ if __name__ == "__main__":
     started = time.monotonic()
     assert siesta() == "over"
 
-    print(asyncio.run(lecture(0)))
+    print(asyncio.run(lecture.with_options(timeout_seconds=30)(0)))
     state = asyncio.run(lecture(20, return_state=True))
     print(state.name, state.type.value)
     assert state.name == "TimedOut"

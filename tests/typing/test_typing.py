@@ -4,9 +4,8 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 USER_CODE = Path(__file__).with_name("user_code.py")
 LIMIT_S = 120
@@ -38,8 +37,9 @@ def test_pyright_understands_user_code(tmp_path: Path) -> None:
     assert problems_beside(found) == ({}, set())
 
 
-def test_mypy_understands_user_code(tmp_path: Path) -> None:
-    pytest.importorskip("mypy", reason="mypy is missing, needed to check types as its users do")
+def test_mypy_understands_user_code(tmp_path: Path, require: Callable[..., None]) -> None:
+    there = importlib.util.find_spec("mypy") is not None
+    require("mypy", "to check types as its users do", present=there)
 
     told = checked(
         *("mypy", "--strict", "--enable-error-code", "deprecated", "--output", "json"),

@@ -7,7 +7,7 @@ Limits, which are the price of futures being taken wherever their value is:
 - Where a future, a state or a mark is among the arguments of `submit`, the others aren't checked,
   for a future may stand deep inside of any. The call itself checks their names and number.
 - What consists of plain values alone and doesn't fit is reported as deprecated, see
-  `fanfold.engine.fitting`. Pyright does so in strict mode, mypy where its code `deprecated` is
+  `fanfold.engine.submittable`. Pyright does so in strict mode, mypy where its code `deprecated` is
   enabled. Objects of other classes that don't fit are taken for something that holds a future.
 - Arguments of `map` aren't checked: each may be an iterable of what is taken, or that itself.
 - A direct call takes the function's own arguments alone: `add(future.result(), 2)`.

@@ -5,6 +5,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
 from typing import Any
 
 import pydantic
@@ -205,11 +207,20 @@ def test_when_a_flow_fails_nothing_that_waits_is_started() -> None:
         assert entered.wait(DEADLINE_S)
         raise ValueError("no")
 
+    def releases() -> None:
+        assert entered.wait(DEADLINE_S)
+        while len(futures) < 6:
+            time.sleep(0)
+        futures[4].wait(DEADLINE_S)
+        go.set()
+
+    thread = threading.Thread(target=releases)
+    thread.start()
     with pytest.raises(ValueError, match="no"):
         fails()
-    go.set()
+    thread.join()
     for future in futures:
-        future.wait(DEADLINE_S)
+        assert future.done()
 
     assert started == [0]
     assert [future.state.name for future in futures[1:5]] == ["Cancelled"] * 4
@@ -375,6 +386,7 @@ def test_a_flow_can_be_a_method_of_any_kind() -> None:
 
     shop = Shop()
 
+    assert (shop.own.name, Shop.plain.name, Shop.of_class.name) == ("own", "plain", "of-class")
     assert shop.own("2") == 6  # type: ignore[arg-type]
     assert shop.plain("2") == 2  # type: ignore[arg-type]
     assert Shop.of_class("2") == 6  # type: ignore[arg-type]
@@ -410,3 +422,74 @@ def test_nothing_more_runs_in_a_flow_that_is_over() -> None:
     with pytest.raises(SessionClosed, match="keeping is over"):
         kept[0].reduce(max)
     assert kept[0].result() == [2, 4, 6]
+
+
+def test_calls_that_do_not_fit_a_flow_without_parameters_are_refused_by_name() -> None:
+    @flow
+    def alone() -> int:
+        return 1
+
+    with pytest.raises(ParameterTypeError, match=r"flow alone (.|\n)*too many"):
+        alone(1)  # type: ignore[call-arg]
+
+
+def test_a_flow_waits_for_what_callbacks_submit_too() -> None:
+    done: list[int] = []
+    note = task(done.append)
+
+    @flow
+    def around() -> None:
+        doubled.submit(1).add_done_callback(lambda future: note.submit(future.result()))
+
+    around()
+
+    assert done == [2]
+
+
+def test_other_threads_of_a_flow_may_submit_while_it_ends() -> None:
+    done: list[int] = []
+    note = task(done.append)
+    futures: list[Any] = []
+
+    @flow
+    def around() -> None:
+        inside = copy_context()
+
+        def submits(number: int) -> None:
+            with suppress(SessionClosed):
+                for _ in range(100):
+                    futures.append(note.submit(number))
+
+        for number in range(4):
+            threads.append(threading.Thread(target=inside.copy().run, args=(submits, number)))
+            threads[-1].start()
+
+    threads: list[threading.Thread] = []
+    for _ in range(3):
+        threads.clear()
+        around()
+        for thread in threads:
+            thread.join(DEADLINE_S)
+
+    for future in futures:
+        future.wait(DEADLINE_S)
+    assert {future.state.name for future in futures} <= {"Completed", "Cancelled", "Crashed"}
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_generator_flow_has_its_time_limit_for_each_item(asynchronous: bool) -> None:
+    go = threading.Event()
+
+    def plain() -> Any:
+        yield 1
+        yield go.wait(DEADLINE_S)
+
+    async def later() -> Any:
+        yield 1
+        await asyncio.sleep(DEADLINE_S)
+        yield 2
+
+    state = flow(later if asynchronous else plain, timeout_seconds=0.05)(return_state=True)  # type: ignore[type-var]
+    state = asyncio.run(state) if asynchronous else state
+
+    assert state.name == "TimedOut"

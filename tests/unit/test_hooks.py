@@ -191,7 +191,7 @@ def test_a_hook_that_raises_is_logged_and_the_others_still_run(
 
         assert [name for name, *_ in told] == ["first", "second"]
         errors = [r for r in caplog.records if r.levelno == logging.ERROR]
-        assert ["broken hook", "broken later"] == [str(r.exc_info[1]) for r in errors if r.exc_info]
+        assert [str(r.exc_info[1]) for r in errors if r.exc_info] == ["broken hook", "broken later"]
         assert errors[0].getMessage().startswith("broken raised RuntimeError: broken hook")
 
 

@@ -20,6 +20,7 @@ from fanfold.states import (
     Scheduled,
     StateType,
 )
+from fanfold.values.errors import Crashed as CrashedError
 from fanfold.values.errors import (
     FailedRun,
     RunCancelled,
@@ -27,7 +28,6 @@ from fanfold.values.errors import (
     UpstreamFailed,
     UsageError,
 )
-from fanfold.values.errors import Crashed as CrashedError
 
 MADE: dict[Any, Any] = {
     Completed: (StateType.COMPLETED, "is_completed"),
@@ -100,7 +100,7 @@ def test_a_state_survives_pickling_with_its_time() -> None:
         Completed(data=5),
         Completed("Skipped", message="nothing to do"),
         Failed("Rejected", message="why", data=[1]),
-        Failed(data=ValueError("no")),
+        Failed(data=ValueError("no"), message="because"),
         Cancelled(message="enough"),
         Crashed(message="gone"),
     ],

@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fanfold import flow, task, unmapped
+from fanfold import flow, runtime, task, unmapped
 from fanfold.adapters.runners.threads import ThreadPoolTaskRunner
+from fanfold.cache_policies import INPUTS
 from fanfold.values.errors import UpstreamFailed, UsageError
 
 DEADLINE_S = 10.0
@@ -112,17 +114,6 @@ def test_retries_wait_as_long_as_they_are_told_to(
     ), work.pauses
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_an_interrupted_task_is_not_called_again(
-    perform: Callable[..., Any], error: type[BaseException]
-) -> None:
-    work = Counting(failures=99, error=error)
-
-    with pytest.raises(error):
-        perform(work, retries=3)
-    assert len(work.times) == 1
-
-
 def test_a_retry_delay_holds_no_thread() -> None:
     waits, other = Counting(failures=1), Counting(failures=0)
 
@@ -198,6 +189,23 @@ def test_whatever_can_be_called_can_be_a_task(work: Any, expected: Any) -> None:
         return [work(2, 7, 8), work.submit(2, 7, 8), *work.map([2], 7, 8)]
 
     assert around() == [expected] * 3
+
+
+def test_a_bound_task_and_its_runs_are_called_as_its_method_is() -> None:
+    class Mill:
+        @task
+        def grind(self) -> str | None:
+            """Make flour."""
+            return runtime.task_run.task_name
+
+        @task
+        @classmethod
+        def turn(cls) -> str | None:
+            return runtime.task_run.task_name
+
+    for bound, name in ((Mill().grind, "grind"), (Mill.turn, "turn"), (Mill().turn, "turn")):
+        assert (bound.name, bound()) == (name, name)
+    assert (Mill().grind.__doc__, Mill().grind.description) == ("Make flour.", "Make flour.")
 
 
 def test_attributes_of_what_is_called_are_not_taken_for_the_tasks_own() -> None:
@@ -445,3 +453,47 @@ def test_a_task_looks_like_its_function() -> None:
 
     assert (made.__name__, made.__doc__, made.fn) == ("documented", "Do it.", documented)
     assert repr(made) == "<Task documented>"
+
+
+def test_a_task_that_is_given_a_list_to_wait_for_does_not_see_itself_in_it_later() -> None:
+    @flow
+    def around() -> Any:
+        futures: list[Any] = []
+        futures.append(add.submit(1, wait_for=futures))
+        return futures[0]
+
+    assert around() == 11
+
+
+def test_a_task_that_asks_for_its_own_future_is_told_of_a_deadlock() -> None:
+    own: list[Any] = []
+    known = threading.Event()
+
+    @task
+    def asks() -> int:
+        assert known.wait(DEADLINE_S)
+        return add(own[0])
+
+    @flow
+    def around() -> Any:
+        own.append(asks.submit())
+        known.set()
+        return own[0]
+
+    with pytest.raises(ValueError, match="deadlock"):
+        around()
+
+
+def test_none_is_a_result_that_is_kept_like_any_other(tmp_path: Path) -> None:
+    calls: list[None] = []
+
+    @task(cache_policy=INPUTS, result_storage=tmp_path)
+    def nothing(x: int) -> None:
+        calls.append(None)
+
+    states = [nothing(1, return_state=True) for _ in range(2)]
+
+    assert [(state.name, state.result()) for state in states] == [
+        *(("Completed", None), ("Cached", None)),
+    ]
+    assert len(calls) == 1

@@ -168,6 +168,8 @@ def test_a_hook_reads_what_its_own_task_and_the_block_have_set(way: str) -> None
 
     assert around(return_state=True).is_failed()
 
+    # Elements of a map come to their end in any order.
+    log = sorted(log, reverse=True) if way == "map" else log
     assert log == ["out/2", "out/1", "out/0"]
 
 

@@ -95,3 +95,12 @@ def test_arguments_too_many_are_refused() -> None:
     for args, kwargs in (((1, 2), {}), ((1,), {"other": 2})):
         with pytest.raises(ParameterTypeError, match="nexpected"):
             validator("flow", takes)(*args, **kwargs)
+
+
+def test_arguments_of_a_flow_without_parameters_are_refused_too() -> None:
+    for args, kwargs in (((1,), {}), ((), {"other": 2})):
+        with pytest.raises(
+            ParameterTypeError, match=r"flow can't be called like that:\n .*argument"
+        ):
+            validator("flow", lambda: None)(*args, **kwargs)
+    assert validator("flow", lambda: None)() == ((), {})

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from fanfold.engine import hooks
-from fanfold.engine.context import RunContext, running
+from fanfold.engine.context import Element, RunContext, running
 from fanfold.engine.failures import restore
 from fanfold.engine.run import Run
 from fanfold.values.runs import TaskRun
@@ -14,9 +14,10 @@ def call_hooks(run: Run, indices: Iterable[int]) -> None:
     """Call the failure hooks of these elements; blocks, and never raises."""
     spec = run.call.spec
     assert spec.hooks is not None
-    with running(RunContext(info=spec.info)):
-        for index in indices:
-            told = _task_run(run, index)
+    for index in indices:
+        told = _task_run(run, index)
+        element = Element(index=index, run_count=told.run_count)
+        with running(RunContext(info=spec.info, at=lambda element=element: element)):
             hooks.told(hooks.calling(spec.hooks.failure, spec.task, told, told.state))
 
 

@@ -95,6 +95,7 @@ def attempt(
     *,
     tries: int = 0,
     called: tuple[Any, BaseException | None] | None = None,
+    overran: State | None = None,
 ) -> Generator[Effect, Any, Outcome]:
     """Tell what to do for one element until its outcome is known.
 
@@ -103,6 +104,7 @@ def attempt(
         row: The element's mapped arguments.
         tries: User attempts that the element has behind it.
         called: What the first call of this story came to, where the fast path made it already.
+        overran: What the last try came to, where its process was ended: nobody asked the condition.
     """
     hooks = spec.hooks
     key = None
@@ -117,6 +119,10 @@ def attempt(
             if hooks is not None and hooks.completion:
                 yield Announce(row, tries, State(code=StateName.CACHED, data=stored))
             return Outcome(StateName.CACHED, stored, tries)
+    if overran is not None and spec.condition and not (yield Judge(row, tries, overran)):
+        if hooks is not None and hooks.failure:
+            yield Announce(row, tries, overran)
+        return _outcome(overran, tries, None)
     if not tries and hooks is not None and hooks.running:
         yield Announce(row, tries, State(code=StateName.RUNNING))
     end, tries = yield from _tried(spec, row, tries, called)

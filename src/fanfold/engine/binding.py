@@ -278,6 +278,7 @@ def unmarked(value: Any) -> _Peeled:
 
 
 def mappable(value: Any) -> bool:
+    """Return whether a map goes over its elements, rather than giving all calls the same."""
     if isinstance(value, _STATIC) or is_model(value) or getattr(value, "shape", None) == ():
         return False
     kind = type(value)

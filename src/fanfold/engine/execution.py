@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -53,6 +53,8 @@ from fanfold.values.errors import KeyNotStable, TimedOut, UpstreamFailed
 from fanfold.values.ids import new_id
 from fanfold.values.states import WITH_VALUE, State, StateName, StateType
 
+_END: Any = object()
+"""Comes after the last item of a generator."""
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
@@ -300,10 +302,7 @@ class Execution:
     async def _called_async(self) -> State:
         try:
             with self._entered():
-                called = self._value_async()
-                if self.spec.timeout_s is None:
-                    return await called
-                return await call_async(self.spec.timeout_s, called, name=self.spec.name)
+                return await self._limited_async(self._value_async())
         except Interrupt:  # the time of a flow around this one is over
             raise
         except BaseException as error:  # the story decides what becomes of it
@@ -329,6 +328,11 @@ class Execution:
         finally:
             limiter.close()
 
+    async def _limited_async(self, called: Awaitable[Any]) -> Any:
+        if self.spec.timeout_s is None:
+            return await called
+        return await call_async(self.spec.timeout_s, called, name=self.spec.name)
+
     def _iterated(self, effect: CallFlow, stream: Stream) -> Generator[Any]:
         """Yield a generator's items; only its own steps run inside the flow's context."""
         self._begin(effect)
@@ -337,11 +341,11 @@ class Execution:
             with self._entered():
                 iterator = iter(self.spec.fn(*self.args, **self.kwargs))
             while True:
+                # The time limit holds for each item: what the consumer takes isn't the flow's.
                 with self._entered():
-                    try:
-                        item = next(iterator)
-                    except StopIteration:
-                        break
+                    item = self._limited(partial(next, iterator, _END))
+                if item is _END:
+                    break
                 items.append(item)
                 try:
                     yield item
@@ -370,10 +374,9 @@ class Execution:
                 iterator = aiter(self.spec.fn(*self.args, **self.kwargs))
             while True:
                 with self._entered():
-                    try:
-                        item = await anext(iterator)
-                    except StopAsyncIteration:
-                        break
+                    item = await self._limited_async(anext(iterator, _END))
+                if item is _END:
+                    break
                 items.append(item)
                 try:
                     yield item

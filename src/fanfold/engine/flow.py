@@ -16,7 +16,7 @@ from fanfold.engine.dispatch import dispatcher
 from fanfold.engine.failures import users_frames
 from fanfold.engine.run import Call, Run
 from fanfold.engine.tally import Tally
-from fanfold.engine.telling import show
+from fanfold.engine.telling import LINE, show
 from fanfold.engine.waiting import callbacks_called
 from fanfold.ports.runner import Session, TaskRunner
 from fanfold.values.errors import SessionClosed
@@ -78,6 +78,9 @@ class FlowRun:
     def __init__(self, info: RunInfo, runner: TaskRunner) -> None:
         self.info = info
         self.runner = runner
+        around = current()
+        self._send = around.send if around is not None else None
+        """Takes log lines home, where the flow itself runs in another process."""
         self.streams: dict[Any, None] = {}
         """Maps over iterators that haven't come to their end, the oldest first."""
         self.tally = Tally()
@@ -93,7 +96,12 @@ class FlowRun:
     @property
     def context(self) -> RunContext:
         """What the flow's code runs in."""
-        return RunContext(info=self.info, owner=self)
+        return RunContext(info=self.info, send=self._send, owner=self)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can run in it, and what its workers held is gone."""
+        return self._over
 
     def session(self) -> Session:
         """Return the connection to where tasks run, opened at first use.
@@ -108,8 +116,15 @@ class FlowRun:
                     "Do this inside the flow, or take the values out of it."
                 )
             if self._session is None:
-                self._session = self.runner.open(dispatcher().heard)
+                self._session = self.runner.open(self._heard)
             return self._session
+
+    def _heard(self, chunk_id: str, message: bytes) -> None:
+        """Take what a running chunk said; a line of a log goes on to where this run's own go."""
+        if self._send is not None and message[:1] == LINE:
+            self._send(message)
+        else:
+            dispatcher().heard(chunk_id, message)
 
     def start(self, call: Call) -> Run:
         """Hand a run to the dispatcher.
@@ -119,19 +134,29 @@ class FlowRun:
         """
         run = Run(call, self.session())
         run.owner = self
-        self._runs.add(run)
+        with self._lock:
+            self._runs.add(run)
         dispatcher().start(run)
         return run
+
+    def _started(self) -> list[Run]:
+        """Return the runs that were started and not let go of; other threads may start more."""
+        with self._lock:
+            return list(self._runs)
 
     def settle(self) -> None:
         """Wait until everything that was started is over."""
         # The last first: it may walk over one that was there before.
         for stream in reversed(list(self.streams)):
             stream.settle()
-        for run in list(self._runs):
-            with run.changed:
-                run.changed.wait_for(lambda run=run: run.finished or run not in self._runs)
-        callbacks_called(list(self._runs))
+        waited = set[Run]()
+        # Callbacks, and other threads, may start more meanwhile.
+        while runs := [run for run in self._started() if run not in waited]:
+            for run in runs:
+                with run.changed:
+                    run.changed.wait_for(lambda run=run: run.finished or run not in self._runs)
+            callbacks_called(runs)
+            waited.update(runs)
 
     async def settle_streams(self) -> None:
         """Run maps over iterators to their end; each is advanced in the loop's thread."""
@@ -147,13 +172,14 @@ class FlowRun:
         """
         for stream in list(self.streams):
             stream.close()
-        open_runs = [run for run in list(self._runs) if not run.finished]
+        open_runs = [run for run in self._started() if not run.finished]
         if open_runs:
             dispatcher().cancel(open_runs, interrupt=interrupt)
         if not interrupt:
             self.settle()
             return
-        left, self._runs = list(self._runs), WeakSet()
+        with self._lock:
+            left, self._runs = list(self._runs), WeakSet()
         for run in left:
             with run.changed:
                 run.changed.notify_all()
@@ -194,6 +220,8 @@ class InlineRuns:
 
     So a chunk never waits for a slot that it holds itself.
     """
+
+    over = False
 
     def __init__(self) -> None:
         self.streams: dict[Any, None] = {}

@@ -32,6 +32,11 @@ class Future:
 
     __slots__ = ()
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self!r} belongs to the process that made it; take, or return, its result() instead"
+        )
+
     def source(self) -> From:
         """Return it as an argument of another run."""
         raise NotImplementedError

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from types import BuiltinFunctionType
 from typing import Any, Self, cast
 
 from fanfold.engine import keys
@@ -412,4 +413,7 @@ def source_digest(fn: Callable[..., Any]) -> bytes:
         KeyNotStable: It has no bytecode, or holds something that has no form.
     """
     function, given, named = taken_apart(fn)
+    if isinstance(function, BuiltinFunctionType):
+        # C code has no text to look at; it changes with Python or its package.
+        return keys.digest((function, *given, named))
     return keys.code_digest(function, *given, *named.values())

@@ -16,7 +16,7 @@ from fanfold.engine.segments import Stored
 from fanfold.engine.sources import spans_of
 from fanfold.engine.verdicts import error_of, error_of_all, without_value
 from fanfold.ports.runner import Ref
-from fanfold.values.errors import StoreError, ValuesLost
+from fanfold.values.errors import SessionClosed, StoreError, ValuesLost
 from fanfold.values.states import WITH_VALUE
 
 AT_A_TIME = 32
@@ -56,6 +56,7 @@ def _gathered(run: Run, indices: range, timeout: float | None) -> list[Any]:
 
     Raises:
         TimeoutError: Not all elements are over in time.
+        SessionClosed: Their flow run is over, and they are gone with its workers.
     """
     deadline = waiting.deadline_of(timeout)
     while True:
@@ -69,6 +70,12 @@ def _gathered(run: Run, indices: range, timeout: float | None) -> list[Any]:
         try:
             return _values(run, indices, left)
         except _Gone as gone:
+            if run.owner is not None and run.owner.over:
+                raise SessionClosed(
+                    f"The values of {run.name} are gone with the workers that held them, for the "
+                    f"run of the flow {run.owner.info.of} is over. Read them inside the flow, or "
+                    "return them from it."
+                ) from None
             dispatcher().lost(run, gone.refs)
             with run.changed:
                 run.changed.wait_for(lambda: not run.settled(indices), 1.0)

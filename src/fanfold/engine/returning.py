@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Collection
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from fanfold.engine.attempt import ended
 from fanfold.engine.dataflow import substitute
@@ -75,16 +76,25 @@ _TYPES = {state.label: state.type for state in StateName}
 
 
 def _read(value: Any) -> Any:
-    """Return a value with each future inside replaced by its result; states stay what they are.
+    """Return a value with each future inside replaced by its result.
+
+    States stay states, but hold their values themselves: what the flow's workers hold is gone soon.
 
     Raises:
         Exception: What a future, or a state that is the value itself, failed with.
     """
     if isinstance(value, State):
         return value.result()
-    return substitute(
-        value, (Future, State), lambda found: found if isinstance(found, State) else found.result()
-    )
+    return substitute(value, (Future, State), _at_hand)
+
+
+def _at_hand(found: Future | State) -> Any:
+    if isinstance(found, Future):
+        return cast(Any, found).result()
+    if not isinstance(found.source, Future):
+        return found
+    data = found.result(raise_on_failure=False)
+    return replace(found, source=None, data=data if found.is_completed() else None)
 
 
 def _error(parts: Collection[Any]) -> BaseException | None:

@@ -338,6 +338,7 @@ class Run:
             inputs=taken,
             batch=batch,
             tries=self._tries.of(batch),
+            unasked=self._tries.unasked(batch),
             budget_s=chunking.budget_s(slots) if limited else None,
             remote=self.remote,
             kills=self.session.traits.kills,
@@ -461,7 +462,8 @@ class Run:
         tries = self._tries.behind(index) + 1
         failure = capture(TimedOut(self.label(index), spec.timeout_s, "hard"), travels=False)
         delay = retry_delay_s(spec.retries, spec.delays_s, tries, spec.jitter)
-        self._tries.note(index, tries, None if delay is None else self._now + delay)
+        again = None if delay is None else self._now + delay
+        self._tries.note(index, tries, again, asked=spec.condition is None)
         if delay is None:
             self._finish(index, StateName.TIMED_OUT, failure)
             return [(index, index + 1)]

@@ -5,7 +5,6 @@ holds; among others in a segment the same value may have another form, see `engi
 """
 
 import difflib
-import json
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,8 +13,21 @@ from typing import Any, Protocol, runtime_checkable
 
 import cloudpickle
 
-from fanfold.engine.json_values import decoded, encoded
 from fanfold.values.errors import UsageError
+
+
+def encoded(value: Any) -> Any:
+    """Return a value that JSON doesn't know as one that it knows."""
+    from fanfold.engine import json_values  # 3 ms, which only JSON needs
+
+    return json_values.encoded(value)
+
+
+def decoded(value: Any) -> Any:
+    """Return what stands for a value read from JSON; the inverse of `encoded`."""
+    from fanfold.engine import json_values  # 3 ms, which only JSON needs
+
+    return json_values.decoded(value)
 
 
 @runtime_checkable
@@ -93,8 +105,7 @@ class JSONSerializer:
 
     def loads(self, blob: bytes) -> Any:
         """Return the value of such bytes."""
-        lib = json if self.jsonlib == "json" else _module(self.jsonlib, "loads")
-        value = lib.loads(blob, **self.loads_kwargs)
+        value = _module(self.jsonlib, "loads").loads(blob, **self.loads_kwargs)
         return value if self.object_decoder is None else self.object_decoder(value)
 
 

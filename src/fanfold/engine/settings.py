@@ -70,12 +70,6 @@ class Settings:
         default=DEFAULT_RUNNER,
         description="Task runner of flows that name none: threads, processes, dask, ray, ...",
     )
-    cluster_timeout_s = Setting(
-        name="cluster_timeout_s",
-        kind=SECONDS,
-        default=120.0,
-        description="Seconds that a cluster may give no slot before a run counts as crashed.",
-    )
     progress: Setting[Progress] = Setting(
         name="progress",
         kind=PROGRESS,

@@ -3,15 +3,8 @@
 import pickle
 import re
 import time
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Callable,
-    Generator,
-    Iterator,
-    Sequence,
-)
-from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -23,14 +16,7 @@ from fanfold.engine.alarms import Interrupt
 from fanfold.engine.attempt import Announce, Call, Effect, Find, Judge, Keep, Outcome, attempt
 from fanfold.engine.context import Element, RunContext, current, running
 from fanfold.engine.deadlines import Limiter, call_async
-from fanfold.engine.drive import (
-    Story,
-    Stream,
-    drive,
-    drive_async,
-    drive_yielding,
-    drive_yielding_async,
-)
+from fanfold.engine.drive import Story, drive, drive_async
 from fanfold.engine.failures import capture
 from fanfold.engine.inputs import Inputs, Needs
 from fanfold.engine.keeping import Keeper
@@ -54,7 +40,6 @@ ASYNC_WIDTH = 32
 MARK = b"M"
 """First byte of a message that says which element begins now, and when."""
 
-_END = object()
 _COMPLETED = bytes([StateName.COMPLETED])
 _OTHER: dict[int, re.Pattern[bytes]] = {
     code: re.compile(b"[^" + re.escape(bytes([code])) + b"]") for code in StateName
@@ -84,13 +69,12 @@ class Shift:
         self.tried: dict[int, int] = dict(work.tries)
         """User attempts behind the elements, by position."""
         self.names: dict[int, str] = {}
-        self.left = False
-        """Whether the consumer of what a generator yields wants no more of it."""
         self.limiter: Limiter | None = None
         self.keeper = Keeper(work, self.spec, self.spec.cache) if self.spec.cache else None
-        self.context = RunContext(
-            info=self.spec.info, send=site.say if work.remote else None, at=self._element
-        )
+        around = current()
+        # What runs inside an element of another process tells its lines by the same way.
+        send = site.say if work.remote else around.send if around is not None else None
+        self.context = RunContext(info=self.spec.info, send=send, at=self._element)
         self.performers: dict[type, Callable[[Any], Any]] = {
             Call: self._called,
             Find: self._found,
@@ -143,8 +127,7 @@ class Shift:
             if self._spent():
                 break
             self.position = position
-            tries = self.tried.get(position, 0)
-            self._place(position, drive(attempt(self.spec, row, tries=tries), self._perform))
+            self._place(position, drive(self._story(position, row), self._perform))
 
     async def overlapping(self) -> None:
         """Take async elements through their stories, some at a time."""
@@ -165,26 +148,15 @@ class Shift:
 
     async def _one_async(self, position: int, row: tuple[Any, ...]) -> None:
         with running(replace(self.context, at=partial(self._element_at, position))):
-            story = attempt(self.spec, row, tries=self.tried.get(position, 0))
+            story = self._story(position, row)
             self._place(position, await drive_async(story, self._perform))
 
-    def yielding(self) -> Generator[Any]:
-        """Take the only element, a generator's call, through its story; yield its items."""
-        place = partial(self._place, 0)
-        yield from drive_yielding(self._only_story(), self._perform_streaming, place)
-
-    async def yielding_async(self) -> AsyncGenerator[Any]:
-        """Do the same for an async generator."""
-        place = partial(self._place, 0)
-        told = drive_yielding_async(self._only_story(), self._perform_streaming, place)
-        async with aclosing(told) as items:
-            async for item in items:
-                yield item
-
-    def _only_story(self) -> Story:
-        self.position = 0
-        row = next(zip(*self.rows, strict=False))
-        return attempt(self.spec, row, tries=self.tried.get(0, 0))
+    def _story(self, position: int, row: tuple[Any, ...]) -> Story:
+        """Return what an element goes through that may have tries behind it."""
+        overran, limit = None, self.spec.timeout_s
+        if position in self.work.unasked and limit is not None:
+            overran = _timed_out(TimedOut(self._label(), limit, "hard"))
+        return attempt(self.spec, row, tries=self.tried.get(position, 0), overran=overran)
 
     def handed_over(self) -> tuple[Report, Values]:
         """Return the report and the values, pickled where they travel."""
@@ -276,8 +248,10 @@ class Shift:
         spans = self.work.batch.spans
         return range(*spans[0]) if len(spans) == 1 else list(self.work.batch.indices())
 
-    def _arguments(self, row: Sequence[Any]) -> dict[str, Any]:
-        return self.spec.layout.bind(self.spec.fn, row)
+    @cached_property
+    def _arguments(self) -> Callable[[Sequence[Any]], dict[str, Any]]:
+        """Returns a row as arguments by name."""
+        return self.spec.layout.binder(self.spec.fn)
 
     def _running(self) -> Element:
         """Return the element that an effect is of."""
@@ -307,27 +281,11 @@ class Shift:
     def _perform(self, effect: Effect) -> Any:
         return self.performers[type(effect)](effect)
 
-    def _perform_streaming(self, effect: Effect) -> Any:
-        if isinstance(effect, Call):
-            stream = Stream(None)
-            iterate = self._iterated_async if self.spec.is_async else self._iterated
-            stream.items = iterate(effect, stream)
-            return stream
-        if self.spec.is_async:
-            return self._performed_inside(effect)
-        with self.entered():
-            return self._perform(effect)
-
-    async def _performed_inside(self, effect: Effect) -> Any:
-        with self.entered():
-            outcome = self._perform(effect)
-            return await outcome if hasattr(outcome, "__await__") else outcome
-
     def _begin(self, effect: Call) -> None:
         """Note how often the running element was tried, and what it is called."""
         if not effect.tries and self.spec.run_name is None:
             return
-        position = self._running().position
+        position = self._running().position if self.position is None else self.position
         self.tried[position] = effect.tries
         self._name(position, effect.row)
 
@@ -360,7 +318,7 @@ class Shift:
     def _ended(self, error: BaseException) -> tuple[Any, BaseException | None]:
         """Return what a call came to that raised; its own time limit makes a state of its own."""
         if isinstance(error, TimedOut) and error.name == self._label():
-            return State(code=StateName.TIMED_OUT, message=str(error), error=error), None
+            return _timed_out(error), None
         return None, error
 
     def _label(self) -> str:
@@ -395,85 +353,12 @@ class Shift:
     async def _items(self, row: Sequence[Any]) -> list[Any]:
         return [item async for item in self.call(*row)]
 
-    def _iterated(self, effect: Call, stream: Stream) -> Generator[Any]:
-        """Yield a generator's items; only its own steps run inside the task's context."""
-        items: list[Any] = []
-        try:
-            with self.entered():
-                self._begin(effect)
-                iterator = iter(self.call(*effect.row))
-            while (item := self._step(iterator)) is not _END:
-                if self.keeper is not None:
-                    items.append(item)
-                try:
-                    yield item
-                except GeneratorExit:
-                    self.left = True
-                    with self.entered():
-                        iterator.close()
-                    break
-        except Interrupt:
-            raise
-        except BaseException as error:  # the story decides what becomes of it
-            if self.left:
-                raise
-            stream.outcome = self._ended(error)
-            return
-        stream.outcome = self._yielded(items), None
-
-    def _yielded(self, items: list[Any]) -> Any:
-        if not self.left:
-            return items
-        # Source: Prefect 3, a generator whose consumer stops early has done what was asked of it.
-        return State(code=StateName.COMPLETED, message="Its consumer stopped before its end.")
-
-    def _step(self, iterator: Iterator[Any]) -> Any:
-        """Return a generator's next item; the time limit holds for each."""
-        with self.entered():
-            if self.spec.timeout_s is None:
-                return next(iterator, _END)
-            return self._in_time(next, iterator, _END)
-
-    async def _iterated_async(self, effect: Call, stream: Stream) -> AsyncGenerator[Any]:
-        items: list[Any] = []
-        try:
-            with self.entered():
-                self._begin(effect)
-                iterator = aiter(self.call(*effect.row))
-            while (item := await self._step_async(iterator)) is not _END:
-                if self.keeper is not None:
-                    items.append(item)
-                try:
-                    yield item
-                except GeneratorExit:
-                    self.left = True
-                    with self.entered():
-                        await iterator.aclose()
-                    break
-        except Interrupt:
-            raise
-        except BaseException as error:  # the story decides what becomes of it
-            if self.left:
-                raise
-            stream.outcome = self._ended(error)
-            return
-        stream.outcome = self._yielded(items), None
-
-    async def _step_async(self, iterator: AsyncIterator[Any]) -> Any:
-        with self.entered():
-            if self.spec.timeout_s is None:
-                return await anext(iterator, _END)
-            following = anext(iterator, _END)
-            return await call_async(self.spec.timeout_s, following, name=self._label())
-
     def _found(self, effect: Find) -> Any:
         assert self.keeper is not None
         return self.keeper.find(self._arguments(effect.row))
 
     def _kept(self, effect: Keep) -> Any:
         assert self.keeper is not None
-        if self.left:  # there may have been more to come
-            return effect.value
         return self.keeper.keep(effect.key, effect.value)
 
     def _judged(self, effect: Judge) -> Any:
@@ -513,6 +398,10 @@ def _run_lengths(states: bytearray) -> tuple[tuple[int, int], ...]:
         runs.append((code, end - at))
         at = end
     return tuple(runs)
+
+
+def _timed_out(error: TimedOut) -> State:
+    return State(code=StateName.TIMED_OUT, message=str(error), error=error)
 
 
 def _stop_iteration() -> RuntimeError:

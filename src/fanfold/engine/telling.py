@@ -85,9 +85,9 @@ def retell(chunk_id: str, message: bytes) -> None:
         logger.handle(record)
 
 
-def level(name: str = ROOT) -> int:
-    """Return the level from which on a logger takes lines."""
-    return logging.getLogger(name).getEffectiveLevel()
+def level() -> int:
+    """Return the level from which on some logger of runs takes lines."""
+    return min(logging.getLogger(name).getEffectiveLevel() for name in LOGGERS.values())
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanfold.engine import hooks
 from fanfold.engine.context import RunContext, running
+from fanfold.engine.context import current as current_run
 from fanfold.engine.hooks import Hook
 from fanfold.values.errors import RunError
 from fanfold.values.messages import Detail, Failure
@@ -75,6 +76,9 @@ class Transaction:
         write_on_commit: Whether the record is written at all.
         log: Told of commits that fail.
     """
+
+    key: str | None
+    state: TransactionState
 
     def __init__(
         self,
@@ -305,6 +309,11 @@ class Transaction:
 _CURRENT: ContextVar[Transaction | None] = ContextVar("fanfold_transaction", default=None)
 
 
+_OF_ELEMENT: ContextVar[tuple[Any, Transaction] | None] = ContextVar(
+    "fanfold_own_transaction", default=None
+)
+
+
 def current() -> Transaction | None:
     """Return the transaction that the caller's code is in, None outside any."""
     return _CURRENT.get()
@@ -318,6 +327,26 @@ def inside(transaction: Transaction) -> Generator[None]:
         yield
     finally:
         _CURRENT.reset(token)
+
+
+def of_element() -> Transaction | None:
+    """Return a transaction of the running element's own, where nothing else is around it.
+
+    What is set there can be read there, and by the task's `on_commit` hooks. None outside of tasks,
+    and in tasks that run in other processes, which would not see the transaction they are part of.
+    """
+    context = current_run()
+    element = context.element if context is not None and context.send is None else None
+    if context is None or element is None:
+        return None
+    key = (context.info.element_id(element.index), element.run_count)
+    known = _OF_ELEMENT.get()
+    if known is not None and known[0] == key:
+        return known[1]
+    own = Transaction(key=key[0])
+    own.begin()
+    _OF_ELEMENT.set((key, own))
+    return own
 
 
 def joined() -> Transaction | None:
@@ -378,9 +407,6 @@ class Part:
         It is rolled back if the code raises, or if something inside has failed, even if the code
         goes on: the next try begins with a new one.
         """
-        if self.transaction is None:
-            yield
-            return
         own = self._elements[index] = self._own(index)
         try:
             with inside(own):

@@ -12,14 +12,28 @@ class Tries:
     def __init__(self) -> None:
         self._behind: dict[int, int] = {}
         self._waiting: list[tuple[float, int]] = []
+        self._unasked: set[int] = set()
 
     def behind(self, index: int) -> int:
         """Return how many attempts an element has behind it, as far as a worker told."""
         return self._behind.get(index, 0)
 
-    def note(self, index: int, attempts: int, again_at: float | None) -> None:
-        """Remember an element's attempts, and when the next is due if there is one."""
+    def note(
+        self, index: int, attempts: int, again_at: float | None, *, asked: bool = True
+    ) -> None:
+        """Remember an element's attempts, and when the next is due if there is one.
+
+        Args:
+            index: The element.
+            attempts: Behind it.
+            again_at: When the next is due.
+            asked: Whether the task's condition for a retry was asked, if it has one.
+        """
         self._behind[index] = attempts
+        if not asked:
+            self._unasked.add(index)
+        elif self._unasked:
+            self._unasked.discard(index)
         if again_at is not None:
             heapq.heappush(self._waiting, (again_at, index))
 
@@ -32,6 +46,12 @@ class Tries:
             for position, index in enumerate(batch.indices())
             if index in self._behind
         }
+
+    def unasked(self, batch: Batch) -> frozenset[int]:
+        """Return the positions of a batch's elements whose next try nobody was asked about."""
+        if not self._unasked:
+            return frozenset()
+        return frozenset(at for at, index in enumerate(batch.indices()) if index in self._unasked)
 
     def next(self) -> float | None:
         """Return when the next attempt is due."""

@@ -14,6 +14,7 @@ from fanfold.engine.inputs import Inputs
 from fanfold.engine.segments import Lookup
 from fanfold.engine.shift import Shift
 from fanfold.engine.spec import TaskSpec
+from fanfold.engine.yielding import YieldingShift
 from fanfold.ports.runner import Site, Values
 from fanfold.values.errors import InfrastructureError
 from fanfold.values.messages import Detail, Report
@@ -39,6 +40,9 @@ class Work:
     batch: Batch
     tries: Mapping[int, int] = field(default_factory=dict)
     """User attempts behind the elements, by position; none where missing."""
+    unasked: frozenset[int] = frozenset()
+    """Positions of elements whose last try was ended with its process, for its time limit: the
+    task's condition is still to be asked about the next."""
     budget_s: float | None = None
     remote: bool = False
     kills: bool = False
@@ -87,7 +91,7 @@ class Work:
         self, site: Site, end_with: Callable[[tuple[Report, Values]], None]
     ) -> Generator[Any, None, None]:
         """Yield the items of a direct call of a generator task, then hand over."""
-        shift = Shift(self, _spec(self, ()), (), site)
+        shift = YieldingShift(self, _spec(self, ()), (), site)
         with suppress(GeneratorExit):  # a consumer that stops early ends the run
             yield from shift.yielding()
         end_with(shift.handed_over())
@@ -96,7 +100,7 @@ class Work:
         self, site: Site, end_with: Callable[[tuple[Report, Values]], None]
     ) -> AsyncGenerator[Any]:
         """Do the same for an async generator."""
-        shift = Shift(self, _spec(self, ()), (), site)
+        shift = YieldingShift(self, _spec(self, ()), (), site)
         with suppress(GeneratorExit):
             async with aclosing(shift.yielding_async()) as items:
                 async for item in items:

@@ -78,10 +78,12 @@ class Ground:
         line = f"{_suite(request)}: {len(reached)} checks"
         if cls.later:
             line += f"; later: {', '.join(map(str, sorted(cls.later)))}"
-        terminal: Any = request.config.pluginmanager.getplugin("terminalreporter")
-        if terminal is not None:
-            terminal.ensure_newline()
-            terminal.write_line(line)
+        plugins: Any = request.config.pluginmanager
+        terminal, capture = map(plugins.getplugin, ("terminalreporter", "capturemanager"))
+        if terminal is not None and capture is not None:
+            with capture.global_and_fixture_disabled():
+                terminal.ensure_newline()
+                terminal.write_line(line)
 
     @pytest.fixture(autouse=True)
     def reached(self, request: pytest.FixtureRequest, counted: set[int]) -> None:

@@ -229,7 +229,8 @@ class State:
         if isinstance(self.data, BaseException):
             return self.data
         kind = _NO_VALUE.get(self.type, UnfinishedRun)
-        return kind(self.message or f"The run is {self.name}, so it has no value.")
+        told = self.data if isinstance(self.data, str) else ""
+        return kind(self.message or told or f"The run is {self.name}, so it has no value.")
 
     def is_final(self) -> bool:
         """Return whether the run is over."""

@@ -33,8 +33,8 @@ def looked_up(dotted: str) -> Any:
                 raise
             continue
         for part in parts[count:]:
-            # A dataclass with slots has a field without a default only in its annotations.
-            fields = getattr(found, "__dataclass_fields__", {})
+            # What instances alone have is only annotated in the class.
+            fields = getattr(found, "__annotations__", {})
             found = fields[part] if part in fields else getattr(found, part)
         return found
     raise ModuleNotFoundError(dotted)

@@ -1,22 +1,24 @@
 """The fast path is a shortcut: random task programs come to the same end by it and by the book."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import example, given
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.engine import wire
 from fanfold.engine.chunking import Batch
 from fanfold.engine.context import RunInfo
-from fanfold.engine.direct import HERE
 from fanfold.engine.inputs import Inputs, Literal
 from fanfold.engine.segments import Lookup
-from fanfold.engine.spec import CacheSpec, Layout, Mapped, TaskSpec
+from fanfold.engine.spec import CacheSpec, Hooks, Layout, Mapped, TaskSpec
 from fanfold.engine.work import Work
+from fanfold.states import Cancelled, Completed, Crashed, Failed, Running
+from fanfold.values.errors import TimedOut
 from fanfold.values.states import StateName
 
 STORE = FsspecStore("memory://attempt-paths")
@@ -30,6 +32,8 @@ LAYOUTS: Mapping[str, Layout] = {
     "by name": Layout(kwargs={"index": Mapped(0)}),
     "two columns": Layout(args=(Mapped(0),), kwargs={"other": Mapped(1), "word": "static"}),
 }
+BOOKS = ("cache", "name", "hook")
+"""What keeps a spec off the fast path without making any other difference."""
 
 
 class Ends(StopIteration):
@@ -46,12 +50,24 @@ class Wanting(Exception):
 RAISED = (
     lambda index: ValueError(index),
     lambda index: Wanting(index, "more"),
+    lambda index: TimeoutError(index),
+    lambda index: TimedOut("something else", index + 1),
     lambda index: StopIteration(index),
     lambda index: Ends(index),
     lambda index: StopAsyncIteration(index),
     lambda index: GeneratorExit(index),
     lambda index: KeyboardInterrupt(index),
     lambda index: SystemExit(index),
+)
+MADE = (
+    lambda index: Completed(data=[index]),
+    lambda index: Completed("Skipped", message=f"no need for {index}"),
+    lambda index: Failed(message=f"rejects {index}"),
+    lambda index: Failed("Rejected", data=ValueError(index)),
+    lambda index: Failed(data={"index": index}),
+    lambda index: Cancelled(message=f"enough of {index}"),
+    lambda index: Crashed(message=f"gone with {index}"),
+    lambda index: Running(message=f"not yet {index}"),
 )
 RETURNS, RETURNS_A_LOCK = "returns", "returns a lock"
 
@@ -70,14 +86,29 @@ class Program:
     delays_s: tuple[float, ...]
     layout: str
     remote: bool
+    answers: Sequence[bool | None] | None = None
+    """Of the condition, by try, the last one repeated; it raises for None. No condition if None."""
+
+
+class Silent:
+    """A site that keeps the complaints about conditions without answer to itself."""
+
+    worker = "here"
+
+    def say(self, message: bytes) -> None:
+        """Let nobody hear of it."""
+
+    def stopping(self) -> bool:
+        return False
 
 
 @dataclass
 class Task:
-    """Runs a program; counts the calls of each element."""
+    """Runs a program; counts the calls of each element, and what is asked and told of it."""
 
     program: Program
     calls: list[int] = field(default_factory=list)
+    heard: list[tuple[Any, ...]] = field(default_factory=list)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         index = next(arg for arg in (*args, *kwargs.values()) if isinstance(arg, int))
@@ -88,20 +119,60 @@ class Task:
             return args, kwargs
         if step is RETURNS_A_LOCK:
             return threading.Lock() if self.program.remote else "a lock"
+        if step in MADE:
+            return step(index)
         raise step(index)
 
+    def hear(self, what: str) -> Callable[..., Any]:
+        """Return a hook or condition that notes what it is told of which element."""
 
-def history(program: Program, cache: CacheSpec | None) -> tuple[list[int], list[list[Any]]]:
-    """Run a program to its end, as the driver does, and return all that was told on the way."""
-    task = Task(program)
-    spec = TaskSpec(
+        def heard(owner: Any, run: Any, state: Any) -> Any:
+            (index,) = {arg for arg in _flat(run.parameters) if isinstance(arg, int)}
+            error = repr(state.result(raise_on_failure=False))
+            self.heard.append((index, run.run_count, what, state.name, state.message, error))
+            if what == "asked":
+                answers = self.program.answers or ()
+                answer = answers[min(run.run_count, len(answers)) - 1]
+                if answer is None:
+                    raise RuntimeError("no answer")
+                return answer
+            return None
+
+        return heard
+
+
+def _flat(parameters: Mapping[str, Any]) -> list[Any]:
+    args, kwargs = parameters.get("args", ()), parameters.get("kwargs", {})
+    return [*args, *kwargs.values()]
+
+
+def spec_of(program: Program, task: Task, book: str | None) -> TaskSpec:
+    failure = (task.hear("failed"),)
+    running = (lambda *_: None,) if book == "hook" else ()
+    return TaskSpec(
         fn=task,
         layout=LAYOUTS[program.layout],
-        info=RunInfo(kind="Task run", id="run", name="task"),
+        info=RunInfo(kind="Task run", id="run", name="task", single=False),
         retries=program.retries,
         delays_s=program.delays_s,
-        cache=cache,
+        condition=task.hear("asked") if program.answers else None,
+        hooks=Hooks(failure=failure, running=running),
+        run_name="task" if book == "name" else None,
+        cache=NEVER_HIT if book == "cache" else None,
     )
+
+
+def history(
+    program: Program, book: str | None
+) -> tuple[list[int], list[tuple[Any, ...]], list[list[Any]]]:
+    """Run a program to its end, as the driver does, and return all that was told on the way.
+
+    Without the order of the elements: the fast path looks at states that functions made only when
+    it has called some more.
+    """
+    task = Task(program)
+    spec = spec_of(program, task, book)
+    assert spec.plain == (book is None)
     told: list[list[Any]] = [[] for _ in range(program.count)]
     going, tries = list(range(program.count)), dict[int, int]()
     while going:
@@ -115,7 +186,7 @@ def history(program: Program, cache: CacheSpec | None) -> tuple[list[int], list[
             tries={at: tries[index] for at, index in enumerate(going) if index in tries},
             remote=program.remote,
         )
-        report, values = work.run((), (), HERE)
+        report, values = work.run((), (), Silent())
         values = wire.load(values) if program.remote else values
         assert report.error is None and report.reached == len(going) == len(values)
         states = [StateName(code) for code, count in report.states for _ in range(count)]
@@ -127,7 +198,7 @@ def history(program: Program, cache: CacheSpec | None) -> tuple[list[int], list[
                 (
                     state.label,
                     value,
-                    detail and (detail.attempts, detail.again_in_s),
+                    detail and (detail.attempts, detail.again_in_s, detail.message, detail.label),
                     failure and (failure.kind, failure.message),
                 )
             )
@@ -135,10 +206,10 @@ def history(program: Program, cache: CacheSpec | None) -> tuple[list[int], list[
                 again.append(index)
                 tries[index] = detail.attempts
         going = again
-    return task.calls, told
+    return sorted(task.calls), sorted(task.heard), told
 
 
-steps = st.sampled_from([RETURNS, RETURNS_A_LOCK, *RAISED])
+steps = st.sampled_from([RETURNS, RETURNS_A_LOCK, *RAISED, *MADE])
 programs = st.integers(1, 40).flatmap(
     lambda count: st.builds(
         Program,
@@ -150,22 +221,44 @@ programs = st.integers(1, 40).flatmap(
         delays_s=st.sampled_from([(), (0.0,), (5.0,), (0.0, 5.0), (5.0, 0.0), (1.0, 2.0)]),
         layout=st.sampled_from(sorted(LAYOUTS)),
         remote=st.booleans(),
+        answers=st.none()
+        | st.lists(st.sampled_from([True, True, False, None]), min_size=1, max_size=3),
     )
 )
 
 
-@given(programs)
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Keep the complaints about conditions without answer out of the output."""
+    caplog.set_level("CRITICAL", "fanfold")
+
+
+@settings(max_examples=300)
+@given(programs, st.sampled_from(BOOKS))
 @example(
     Program(
         count=20,
-        steps={12: [RAISED[2], RAISED[0], RETURNS]},
+        steps={12: [RAISED[4], RAISED[0], RETURNS]},
         retries=2,
         delays_s=(0.0, 5.0),
         layout="two columns",
         remote=True,
-    )
+    ),
+    "cache",
 )
-def test_by_the_fast_path_and_by_the_book_the_same_is_told(program: Program) -> None:
-    by_the_book = history(program, cache=NEVER_HIT)
+@example(
+    Program(
+        count=5,
+        steps={0: [MADE[2], RETURNS], 3: [MADE[0]], 4: [MADE[7], MADE[5]]},
+        retries=2,
+        delays_s=(),
+        layout="positional",
+        remote=False,
+        answers=[True, None],
+    ),
+    "hook",
+)
+def test_by_the_fast_path_and_by_the_book_the_same_is_told(program: Program, book: str) -> None:
+    by_the_book = history(program, book)
 
-    assert history(program, cache=None) == by_the_book
+    assert history(program, book=None) == by_the_book

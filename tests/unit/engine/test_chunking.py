@@ -212,3 +212,11 @@ def test_a_few_elements_never_travel_in_more_chunks_than_they_are(
 
         assert chunks <= count
         assert took <= one_by_one([duration] * count, slots) * 1.001 + 0.03
+
+
+@given(st.integers(1, 10**6), slots)
+def test_few_elements_in_flight_are_shared_among_the_slots(most: int, held: Slots) -> None:
+    share = chunking.share(most, held)
+
+    assert share >= 1
+    assert share == 1 or share * 2 * max(held.most, 1) <= most

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.engine import object_names, segments
-from fanfold.engine.payloads import pack, unpack
+from fanfold.engine.payloads import RAW, pack, unpack
 from fanfold.engine.segments import GAP_BYTES, TAIL_BYTES, Index, Lookup, Record, Segment, Stored
-from fanfold.values.errors import StoreError
+from fanfold.values.errors import StoreError, UsageError
 
 keys = st.binary(min_size=16, max_size=16)
 few_keys = st.integers(0, 9).map(lambda number: bytes([number]) * 16)
@@ -324,3 +324,60 @@ def test_names_are_as_documented_and_sort_by_epoch_and_number() -> None:
     )
     assert object_names.index_name("t", "r", 2, 10) > object_names.index_name("t", "r", 2, 9)
     assert object_names.index_name("t", "r", 10, 0) > object_names.index_name("t", "r", 9, 99)
+
+
+def test_of_equal_keys_the_one_in_the_segment_that_was_written_last_counts(store: Counting) -> None:
+    segment = Segment()
+    segment.append(key(1), pack("value"))
+    early = object_names.segment_name("t", "later-run", "c", "0001")
+    late = object_names.segment_name("t", "earlier-run", "c", "0002")
+
+    for order in ([early, late], [late, early]):
+        indexes = [Index(tables={name: segment.packed}) for name in order]
+        found = Lookup.merge(store, indexes).find(key(1), 0.0)
+        assert found is not None and found.segment == late
+
+
+def test_a_lookup_says_whether_a_content_has_expired(store: Counting) -> None:
+    segment = Segment()
+    record = segment.append(key(1), pack("value"), expiry=10.0)
+    lookup = Lookup.merge(store, [Index(tables={"s": segment.packed})])
+
+    assert not lookup.expired(key(1), record.digest, 9.9)
+    assert lookup.expired(key(1), record.digest, 10.0)
+    assert not lookup.expired(key(1), b"0" * 16, 10.0)
+    assert not lookup.expired(key(2), record.digest, 10.0)
+
+
+def test_a_value_that_stands_alone_is_read_by_its_serializer(store: Counting) -> None:
+    payload = b'{"a": 1}'
+    store.write("alone", [payload])
+    stored = Stored(
+        store=store.store,
+        segment="alone",
+        offset=0,
+        length=len(payload),
+        digest=segments.digest([payload]),
+        codec=RAW,
+        serializer="json",
+    )
+
+    again = pickle.loads(pickle.dumps(stored))
+
+    assert again == stored
+    assert segments.load(again) == {"a": 1}
+
+
+@pytest.mark.parametrize("name", ["../a", "/etc", "a/../b", "a//b", "", ".", "tasks/x/segments/y"])
+def test_names_of_users_stay_inside_and_leave_ours_alone(name: str) -> None:
+    with pytest.raises(UsageError, match="of the-task"):
+        object_names.filled_in("{name}", "the-task", {"name": name})
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_a_staged_object_knows_the_name_that_it_is_to_have(attempt: str, name: str) -> None:
+    staged = object_names.staged_object_name("t", attempt, name)
+
+    assert staged.startswith(object_names.objects_prefix("t"))
+    assert staged.count("/") == 4
+    assert object_names.split_staged_object_name(staged) == name

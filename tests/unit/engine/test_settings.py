@@ -227,7 +227,7 @@ def test_the_variable_chooses_the_profile(tmp_path: Path, monkeypatch: pytest.Mo
         ("logging.extra_loggers", "a, b.c,", ("a", "b.c")),
         ("logging.colors", "TRUE", "true"),
         ("progress", "Plain", "plain"),
-        ("cluster_timeout_s", "1.5", 1.5),
+        ("flows.default_retry_delay_seconds", "1.5", 1.5),
         ("default_runner", "dask", "dask"),
     ],
 )
@@ -300,7 +300,7 @@ def test_what_is_wrong_in_a_file_stops_every_read(project: Path, text: str, mess
     file = write(project / "fanfold.toml", text)
 
     with pytest.raises(UsageError) as caught:
-        _ = current().cluster_timeout_s
+        _ = current().progress
 
     assert message.replace("FILE", str(file)) in str(caught.value)
 
