@@ -4,16 +4,19 @@ import difflib
 import functools
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
+from fanfold.caching import NO_CACHE, CachePolicy
 from fanfold.engine.hooks import Hook as Hook
 from fanfold.engine.spec import taken_apart
 from fanfold.values.errors import ReservedArgumentError, UsageError
 
 R = TypeVar("R")
 
+OnError = Literal["raise", "collect"]
 RESERVED = frozenset({"return_state", "wait_for"})
 NAMED = ("__module__", "__name__", "__qualname__", "__doc__")
 """What a bound method takes over from its function."""
@@ -212,3 +215,47 @@ def refuse_reserved(kind: str, name: str, signature: inspect.Signature) -> None:
             f"The {kind} {name} declares the parameter {taken[0]!r}, which calls of a {kind} need "
             "themselves. Give it another name."
         )
+
+
+def known_policy(name: str, options: Mapping[str, Any]) -> CachePolicy | None:
+    """Return a task's cache policy.
+
+    Raises:
+        UsageError: It is no policy; a task would run uncached without a word.
+    """
+    policy = options.get("cache_policy")
+    if policy is None:
+        return None
+    if not isinstance(policy, CachePolicy):
+        raise UsageError(
+            f"The task {name} can't follow cache_policy={policy!r}. Give a policy such as INPUTS, "
+            "from fanfold, or make keys of your own by cache_key_fn."
+        )
+    if options.get("persist_result") is False and policy != NO_CACHE:
+        warnings.warn(
+            f"The task {name} has a cache_policy and persist_result=False: nothing is kept, so "
+            "nothing is cached.",
+            stacklevel=5,
+        )
+    return policy
+
+
+def checked_storage_key(name: str, template: Any) -> None:
+    """Refuse what can't be a template.
+
+    Raises:
+        TypeError: It is no string.
+    """
+    if template is not None and not isinstance(template, str):
+        raise TypeError(f"result_storage_key of {name} is a string, not {template!r}.")
+
+
+def known_on_error(name: str, choice: Any) -> OnError:
+    """Return what a map is to do with failed elements.
+
+    Raises:
+        UsageError: It is nothing that a map can do.
+    """
+    if choice not in ("raise", "collect"):
+        raise UsageError(f'on_error of {name} is "raise" or "collect", not {choice!r}.')
+    return choice

@@ -2,8 +2,6 @@
 
 import functools
 import inspect
-import re
-import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from contextvars import copy_context
@@ -23,23 +21,16 @@ from typing import (
     overload,
 )
 
-from fanfold import runtime
 from fanfold.caching import (
-    DEFAULT,
-    NO_CACHE,
     CachePolicy,
-    KeyByFunction,
-    KeyFacts,
     KeyFunction,
-    key_maker,
 )
 from fanfold.caching import task_input_hash as task_input_hash
-from fanfold.engine import keys, registry, settings
+from fanfold.engine import hooks, registry, settings
 from fanfold.engine.arguments import FOUND
-from fanfold.engine.binding import Bound, bind_map, bind_submit
+from fanfold.engine.binding import bind_map, bind_submit
+from fanfold.engine.calls import Call
 from fanfold.engine.chunking import Limits
-from fanfold.engine.committing import look_up, write_index
-from fanfold.engine.context import TASK_RUN, ResultOptions, RunInfo, current, current_tags
 from fanfold.engine.dataflow import hollow
 from fanfold.engine.deadlines import checked_timeout
 from fanfold.engine.direct import (
@@ -53,36 +44,37 @@ from fanfold.engine.flow import owner, trimmed
 from fanfold.engine.futures import MapFuture, TaskFuture
 from fanfold.engine.mapping import map_streamed
 from fanfold.engine.naming import RunName, checked_run_name
-from fanfold.engine.object_names import filled_in
-from fanfold.engine.run import Call, Run
-from fanfold.engine.segments import Lookup
+from fanfold.engine.run import Run
 from fanfold.engine.serializers import checked_serializer
-from fanfold.engine.spec import CacheSpec, Hooks, TaskSpec, taken_apart
+from fanfold.engine.spec import taken_apart
 from fanfold.engine.submittable import Submittable
-from fanfold.engine.telling import level
-from fanfold.engine.transaction import Part, joined
 from fanfold.options import (
     Delays,
     Hook,
+    OnError,
     bound_method,
     checked_count,
     checked_function,
     checked_hooks,
     checked_jitter,
     checked_retries,
+    checked_storage_key,
     delays_in_seconds,
     described,
     is_async,
+    known_on_error,
     known_options,
+    known_policy,
     made_of,
     refuse_reserved,
     yields,
 )
 from fanfold.options import exponential_backoff as exponential_backoff
 from fanfold.ports.results import ResultStore
-from fanfold.ports.runner import Session
-from fanfold.values.errors import ResourcesUnavailable, UpstreamFailed, UsageError
+from fanfold.specs import afforded, call_of
+from fanfold.values.errors import UpstreamFailed
 from fanfold.values.ids import new_id
+from fanfold.values.runs import TaskRun
 from fanfold.values.states import State, StateName
 
 P = ParamSpec("P")
@@ -90,7 +82,6 @@ Q = ParamSpec("Q")
 R = TypeVar("R", covariant=True)
 S = TypeVar("S")
 
-OnError = Literal["raise", "collect"]
 MAP_OPTIONS = ("chunk_size", "max_in_flight", "on_error")
 """Options that a call of `map` takes too, unless the function has a parameter of that name."""
 
@@ -161,16 +152,16 @@ class Task(Submittable[P, R]):
         self.timeout_seconds = checked_timeout(self.name, options.get("timeout_seconds"))
         self.log_prints = options.get("log_prints")
         self.cache_key_fn = checked_function(self.name, "cache_key_fn", options.get("cache_key_fn"))
-        self.cache_policy = _known_policy(self.name, options)
+        self.cache_policy = known_policy(self.name, options)
         self.cache_expiration = options.get("cache_expiration")
         checked_serializer(self.name, options.get("result_serializer"))
-        _checked_storage_key(self.name, options.get("result_storage_key"))
+        checked_storage_key(self.name, options.get("result_storage_key"))
         self.resources = dict(options.get("resources") or {})
         self.limits = Limits(
             chunk_size=checked_count(self.name, "chunk_size", options.get("chunk_size")),
             max_in_flight=checked_count(self.name, "max_in_flight", options.get("max_in_flight")),
         )
-        self.on_error: OnError = _known_on_error(self.name, options.get("on_error", "raise"))
+        self.on_error: OnError = known_on_error(self.name, options.get("on_error", "raise"))
         self.hooks: dict[str, tuple[Hook, ...]] = {
             option: checked_hooks(self.name, option, options.get(option)) for option in HOOKS
         }
@@ -253,7 +244,7 @@ class Task(Submittable[P, R]):
         try:
             call = self._call(args, kwargs, wait_for)
         except UpstreamFailed as error:
-            return _upstream_failed(error, return_state)
+            return self._refused(error, return_state)
         if self.yields and not return_state:
             return _items_async(call) if self.is_async else _items(call)
         return _ended(call_here(call), return_state)
@@ -273,8 +264,17 @@ class Task(Submittable[P, R]):
 
                 call = await asyncio.to_thread(self._call, args, kwargs, wait_for)
         except UpstreamFailed as error:
-            return _upstream_failed(error, return_state)
+            return self._refused(error, return_state)
         return _ended(await call_here_async(call), return_state)
+
+    def _refused(self, error: UpstreamFailed, return_state: bool) -> State:
+        """End a direct call that can't begin; its hooks hear of it."""
+        state = State(code=StateName.UPSTREAM_FAILED, message=str(error), error=error)
+        run = TaskRun(id=new_id(), name=self.name, task_name=self.name, run_count=0, state=state)
+        hooks.told(hooks.calling(self.hooks["on_failure"], self, run, state))
+        if return_state:
+            return state
+        raise trimmed(error)
 
     def submitted(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None
@@ -282,9 +282,9 @@ class Task(Submittable[P, R]):
         """Hand one call out; see `Submittable`."""
         self._signature.bind(*args, **kwargs)
         runs = owner(_default_runner)
-        session = self._afforded(runs.session())
+        session = afforded(self, runs.session())
         bound = bind_submit(args, kwargs, session, wait_for)
-        return TaskFuture(runs.start(self._made(bound, session, single=True)))
+        return TaskFuture(runs.start(call_of(self, bound, session, single=True)))
 
     def mapped(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None
@@ -296,12 +296,12 @@ class Task(Submittable[P, R]):
             return self.with_options(**cast(TaskOptions, options)).mapped(args, kwargs, wait_for)
         self._signature.bind(*args, **kwargs)
         runs = owner(_default_runner)
-        session = self._afforded(runs.session())
+        session = afforded(self, runs.session())
         names = _positional(self._signature)
 
         def start(args: tuple[Any, ...], kwargs: dict[str, Any], first: int) -> MapFuture[Any]:
             bound = bind_map(self.name, args, kwargs, session, names, wait_for)
-            call = self._made(bound, session, single=False, first=first)
+            call = call_of(self, bound, session, single=False, first=first)
             return MapFuture(runs.start(call), on_error=self.on_error)
 
         # Later batches belong to the run around this call, wherever they are asked for.
@@ -347,8 +347,6 @@ class Task(Submittable[P, R]):
         hooks = {option: list(hooks) for option, hooks in self.hooks.items()}
         return cast(TaskOptions, {**self.options, **hooks})
 
-    # From options to what travels.
-
     def _call(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None
     ) -> Call:
@@ -360,173 +358,7 @@ class Task(Submittable[P, R]):
         bound = bind_submit(args, kwargs, HERE, wait_for)
         if bound.cause is not None:
             raise UpstreamFailed(bound.cause)
-        return self._made(bound, HERE, single=True)
-
-    def _made(self, bound: Bound, session: Any, *, single: bool, first: int = 0) -> Call:
-        info = self._info(single, first)
-        hooks = self.hooks
-        delays = self.options.get("retry_delay_seconds")
-        if delays is None:
-            delays = settings.current().tasks_default_retry_delay_seconds
-        told = self.retry_condition_fn is not None or any(hooks.values())
-        part = self._part()
-        here = session is HERE or not session.traits.remote
-        spec = TaskSpec(
-            fn=self.fn,
-            layout=bound.layout,
-            info=info,
-            retries=self.retries,
-            delays_s=delays_in_seconds(delays, self.retries)
-            if settings.current().retry_delays
-            else (),
-            jitter=self.retry_jitter_factor,
-            condition=self.retry_condition_fn,
-            timeout_s=self.timeout_seconds,
-            is_async=self.is_async,
-            yields=self.yields,
-            cache=self._cache(info),
-            hooks=Hooks(
-                running=hooks["on_running"],
-                completion=hooks["on_completion"],
-                failure=hooks["on_failure"],
-            )
-            if told
-            else None,
-            run_name=self.task_run_name,
-            task=self if told else None,
-            around=None if session is HERE or session.traits.remote else copy_context(),
-            part=part if here else None,
-        )
-        return Call(
-            spec=spec,
-            sources=bound.sources,
-            count=bound.count,
-            limits=self.limits,
-            infrastructure_retries=self.infrastructure_retries,
-            part=part,
-        )
-
-    def _part(self) -> Part | None:
-        """Return what a run does in the transaction around, and at its commit."""
-        transaction, on_commit = joined(), self.hooks["on_commit"]
-        if transaction is None and not on_commit:
-            return None
-        return Part(transaction, on_commit, self.hooks["on_rollback"], write_index)
-
-    def _info(self, single: bool, first: int) -> RunInfo:
-        around = current()
-        parent = around.info if around is not None else None
-        held = settings.current()
-        log_prints = self.log_prints
-        if log_prints is None:
-            log_prints = parent.log_prints if parent is not None else held.logging_log_prints
-        inherited = parent.tags if parent is not None else frozenset[str]()
-        flow = parent.flow if parent is not None and parent.kind == TASK_RUN else parent
-        results = parent.results if parent is not None else ResultOptions()
-        return RunInfo(
-            kind=TASK_RUN,
-            id=new_id(),
-            name=self.name,
-            of=self.name,
-            version=self.version,
-            tags=self.tags | inherited | current_tags(),
-            log_prints=log_prints,
-            flow=flow,
-            results=self._results().over(results),
-            single=single,
-            first=first,
-            log_level=level(),
-            loggers=held.logging_extra_loggers,
-        )
-
-    def _results(self) -> ResultOptions:
-        """Return what the task says itself of its results; asking for more of them keeps them."""
-        options = self.options
-        persist = options.get("persist_result")
-        storage = options.get("result_storage")
-        serializer = options.get("result_serializer")
-        if persist is None:
-            persist = settings.current().tasks_default_persist_result
-        cached = self.cache_policy is not None and self.cache_policy != NO_CACHE
-        asked = (self.cache_key_fn, options.get("result_storage_key"), storage, serializer)
-        if persist is None and (cached or any(one is not None for one in asked)):
-            persist = True
-        return ResultOptions(persist=persist, storage=storage, serializer=serializer)
-
-    def _afforded(self, session: Session) -> Session:
-        """Return a session that can give what the task asks for.
-
-        Raises:
-            ResourcesUnavailable: It can't.
-        """
-        honoured = session.traits.honours
-        beyond = {
-            name: amount
-            for name, amount in self.resources.items()
-            if name not in honoured and not (name == "cpu" and amount == 1)
-        }
-        if beyond:
-            told = ", ".join(f"{name}={amount}" for name, amount in beyond.items())
-            offers = ", ".join(sorted(honoured)) or "none but cpu=1"
-            raise ResourcesUnavailable(
-                f"The task {self.name} asks for {told}, which its runner can't give; it can give "
-                f"{offers}. Use another task_runner, or with_options(resources=None)."
-            )
-        return session
-
-    def _cache(self, info: RunInfo) -> CacheSpec | None:
-        persist, held = info.results.persist, settings.current()
-        if persist is None:
-            persist = held.results_persist_by_default
-        if not persist or held.tasks_disable_caching:
-            return None
-        store = _store(info.results.storage)
-        expiration = self.cache_expiration
-        refresh = self.options.get("refresh_cache")
-        template = self.options.get("result_storage_key")
-        by_name = template is not None and self.cache_policy is None and self.cache_key_fn is None
-        key = None if by_name else self._key(info)
-        refreshes = held.tasks_refresh_cache if refresh is None else refresh
-        reads = not refreshes and (key is not None or by_name)
-        return CacheSpec(
-            key=key or _key_of_call,
-            store=store,
-            folder=self._folder,
-            lookup=look_up(store, self._folder, single=info.single)
-            if reads
-            else Lookup.merge(store, []),
-            expires_in_s=expiration.total_seconds() if expiration is not None else float("inf"),
-            in_memory=self.options.get("cache_result_in_memory", True),
-            reads=reads,
-            serializer=info.results.serializer or held.results_default_serializer,
-            name=functools.partial(_object_name, template) if template is not None else None,
-            by_name=by_name,
-            deferred=joined() is not None,
-        )
-
-    def _key(self, info: RunInfo) -> Callable[..., bytes | None] | None:
-        """Return what makes the keys of calls; None if calls share no results."""
-        if self.cache_key_fn is not None:
-            return KeyByFunction(self.cache_key_fn)
-        flow = info.flow
-        facts = KeyFacts(
-            task_name=self.name,
-            task_key=self.task_key,
-            fn=self.fn,
-            run_id=info.id,
-            flow_run_id=info.flow_run_id,
-            flow_parameters=flow.parameters if flow is not None else None,
-            task=self,
-        )
-        return key_maker(DEFAULT if self.cache_policy is None else self.cache_policy, facts)
-
-    @functools.cached_property
-    def _folder(self) -> str:
-        """The task's folder in the store: readable, and different for tasks of equal names."""
-        function, _, _ = taken_apart(self.fn)
-        origin = (function.__module__, function.__qualname__, self.name)
-        readable = re.sub(r"[^A-Za-z0-9_-]+", "-", self.name)[:40]
-        return f"{readable}-{keys.digest(origin).hex()[:12]}"
+        return call_of(self, bound, HERE, single=True)
 
 
 @overload
@@ -599,66 +431,6 @@ def _make(options: dict[str, Any], fn: Any) -> Any:
     return made_of(fn, lambda function: Task(function, **options))
 
 
-def _known_policy(name: str, options: TaskOptions) -> CachePolicy | None:
-    """Return a task's cache policy.
-
-    Raises:
-        UsageError: It is no policy; a task would run uncached without a word.
-    """
-    policy: Any = options.get("cache_policy")
-    if policy is None:
-        return None
-    if not isinstance(policy, CachePolicy):
-        raise UsageError(
-            f"The task {name} can't follow cache_policy={policy!r}. Give a policy such as INPUTS, "
-            "from fanfold, or make keys of your own by cache_key_fn."
-        )
-    if options.get("persist_result") is False and policy != NO_CACHE:
-        warnings.warn(
-            f"The task {name} has a cache_policy and persist_result=False: nothing is kept, so "
-            "nothing is cached.",
-            stacklevel=5,
-        )
-    return policy
-
-
-def _checked_storage_key(name: str, template: Any) -> None:
-    """Refuse what can't be a template.
-
-    Raises:
-        TypeError: It is no string.
-    """
-    if template is not None and not isinstance(template, str):
-        raise TypeError(f"result_storage_key of {name} is a string, not {template!r}.")
-
-
-def _known_on_error(name: str, choice: Any) -> OnError:
-    if choice not in ("raise", "collect"):
-        raise UsageError(f'on_error of {name} is "raise" or "collect", not {choice!r}.')
-    return choice
-
-
-def _store(choice: ResultStore | str | Path | None) -> ResultStore:
-    return registry.result_store_of(choice or settings.current().results_default_storage)
-
-
-def _key_of_call(spec: TaskSpec, arguments: dict[str, Any]) -> bytes:
-    """Return a key that no other call has: the result is kept, and shared with none."""
-    context = current()
-    element = context.element if context is not None else None
-    return keys.digest(("call", spec.info.id, element.index if element is not None else 0))
-
-
-def _object_name(template: str, spec: TaskSpec, arguments: dict[str, Any]) -> str:
-    """Return the name of the object that holds a call's result."""
-    variables = {
-        "parameters": arguments,
-        "flow_run": runtime.flow_run,
-        "task_run": runtime.task_run,
-    }
-    return filled_in(template, spec.info.of, variables)
-
-
 def _ended(run: Run, return_state: bool) -> Any:
     future: TaskFuture[Any] = TaskFuture(run)
     if not return_state:
@@ -675,12 +447,6 @@ def _value(future: TaskFuture[Any]) -> Any:
         return future.result()
     except BaseException as error:
         raise trimmed(error)  # noqa: B904  its own chain is kept as it is
-
-
-def _upstream_failed(error: UpstreamFailed, return_state: bool) -> State:
-    if not return_state:
-        raise trimmed(error)
-    return State(code=StateName.UPSTREAM_FAILED, message=str(error), error=error)
 
 
 def _items(call: Call) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+from fanfold.engine.calls import Call
 from fanfold.engine.context import RunInfo, current
 from fanfold.engine.dataflow import substitute
 from fanfold.engine.direct import HERE
@@ -12,7 +13,7 @@ from fanfold.engine.futures import Future, MapFuture, TaskFuture
 from fanfold.engine.marks import BaseAnnotation, allow_failure, opaque, quote
 from fanfold.engine.readiness import lacking
 from fanfold.engine.reading import read
-from fanfold.engine.run import Call, Run
+from fanfold.engine.run import Run
 from fanfold.engine.sources import From, Sources
 from fanfold.engine.spec import Layout, TaskSpec
 from fanfold.engine.waiting import wait

@@ -6,7 +6,7 @@ balanced, and the cluster sees a few hundred chunks whatever the map's length.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fanfold.values.resources import Slots
@@ -57,6 +57,18 @@ class Batch:
                 tail = Batch(spans=rest, suspect=self.suspect) if rest else None
                 return Batch(spans=tuple(taken), suspect=self.suspect), tail
         return self, None
+
+    def elements(self) -> Sequence[int]:
+        """Return the elements by position."""
+        return range(*self.spans[0]) if len(self.spans) == 1 else list(self.indices())
+
+    def without(self, index: int) -> Iterator[Span]:
+        """Yield the spans of all but one element."""
+        for start, stop in self.spans:
+            parts = [(start, stop)]
+            if start <= index < stop:
+                parts = [(start, index), (index + 1, stop)]
+            yield from (part for part in parts if part[0] < part[1])
 
     def indices(self) -> Iterator[int]:
         """Yield the elements in the batch's order."""
@@ -138,6 +150,11 @@ def merge(batches: Iterable[Batch]) -> Batch:
         else:
             spans.append(span)
     return Batch(spans=tuple(spans))
+
+
+def joined(spans: list[Span]) -> list[Span]:
+    """Return spans sorted, neighbours joined."""
+    return list(merge([Batch(spans=tuple(spans))]).spans) if spans else []
 
 
 def take(todo: deque[Batch], count: int) -> Batch:

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 from fanfold.engine.announcing import call_hooks
+from fanfold.engine.calls import Call
 from fanfold.engine.committing import write_index
 from fanfold.engine.context import current
 from fanfold.engine.drive import (
@@ -19,7 +20,7 @@ from fanfold.engine.drive import (
     drive_yielding_async,
 )
 from fanfold.engine.effects import Announce, Commit, Event, Publish, Remake, Submit, Wait
-from fanfold.engine.run import Call, Run
+from fanfold.engine.run import Run
 from fanfold.engine.story import story
 from fanfold.engine.telling import retell
 from fanfold.engine.work import Work

@@ -306,7 +306,7 @@ class Execution:
         except Interrupt:  # the time of a flow around this one is over
             raise
         except BaseException as error:  # the story decides what becomes of it
-            return await self._in_thread(partial(self._stopped, self._meant(error)))
+            return await self._stopped_async(self._meant(error))
 
     def _value(self) -> State:
         value = self.spec.fn(*self.args, **self.kwargs)
@@ -395,7 +395,7 @@ class Execution:
         except BaseException as error:  # the story decides what becomes of it
             if self._left:
                 raise
-            stream.outcome = await self._in_thread(partial(self._stopped, error))
+            stream.outcome = await self._stopped_async(error)
 
     def _yielded(self, items: list[Any]) -> State:
         # Source: Prefect 3, a generator whose consumer stops early has done what was asked of it.
@@ -470,6 +470,13 @@ class Execution:
             return await asyncio.sleep(seconds)
         except BaseException as error:  # the run ends by it
             return self._stopped(self._meant(error))
+
+    async def _stopped_async(self, error: BaseException) -> State:
+        """Do as `_stopped` without holding up the loop; a cancellation meanwhile ends the run."""
+        try:
+            return await self._in_thread(partial(self._stopped, error))
+        except BaseException as cancelled:  # the run ends by it
+            return self._stopped(self._meant(cancelled))
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         import asyncio  # 10 ms, which only async flows need

@@ -21,7 +21,7 @@ class Flight:
         if limit_s is None or self.mark is None:
             return None
         position, since = self.mark
-        return list(self.batch.indices())[position] if now - since >= limit_s else None
+        return self.batch.elements()[position] if now - since >= limit_s else None
 
 
 class Flights:

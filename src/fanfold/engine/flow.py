@@ -10,11 +10,12 @@ from weakref import WeakSet
 
 from fanfold.engine import watching
 from fanfold.engine.attempt import RETRIED, retry_delay_s
+from fanfold.engine.calls import Call
 from fanfold.engine.context import FLOW_RUN, RunContext, RunInfo, current
 from fanfold.engine.direct import HERE, call_here
 from fanfold.engine.dispatch import dispatcher
 from fanfold.engine.failures import users_frames
-from fanfold.engine.run import Call, Run
+from fanfold.engine.run import Run
 from fanfold.engine.tally import Tally
 from fanfold.engine.telling import LINE, show
 from fanfold.engine.waiting import callbacks_called

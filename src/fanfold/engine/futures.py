@@ -7,9 +7,10 @@ from functools import reduce as fold
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from fanfold.engine import reading, waiting
+from fanfold.engine.calls import Call
 from fanfold.engine.reading import ABSENT
 from fanfold.engine.retrying import try_again
-from fanfold.engine.run import Call, Run
+from fanfold.engine.run import Run
 from fanfold.engine.sources import From, Given, Sources
 from fanfold.engine.spec import Hole, Layout, Mapped, TaskSpec
 from fanfold.engine.verdicts import error_of, error_of_all, without_value

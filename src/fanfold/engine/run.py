@@ -8,12 +8,13 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from fanfold.engine import chunking
 from fanfold.engine.attempt import retry_delay_s
-from fanfold.engine.chunking import Batch, Limits, Pace, Span
+from fanfold.engine.calls import Call
+from fanfold.engine.chunking import Batch, Pace, Span
 from fanfold.engine.commits import Commits
 from fanfold.engine.effects import Event, Submit
 from fanfold.engine.failures import capture
@@ -26,7 +27,6 @@ from fanfold.engine.readiness import Readiness
 from fanfold.engine.segments import Lookup
 from fanfold.engine.sources import Sources
 from fanfold.engine.spec import TaskSpec
-from fanfold.engine.transaction import Part
 from fanfold.engine.tries import Tries
 from fanfold.engine.work import Work
 from fanfold.ports.runner import Ref, Session
@@ -52,21 +52,6 @@ _FINAL_CODES = bytes(sorted(FINAL))
 _VALUE_STRETCH = re.compile(b"[" + re.escape(bytes(sorted(WITH_VALUE))) + b"]+")
 _OPEN = re.compile(b"[^" + re.escape(_FINAL_CODES) + b"]")
 _FINAL_STRETCH = re.compile(b"[" + re.escape(_FINAL_CODES) + b"]+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """What a run is made from."""
-
-    spec: TaskSpec
-    sources: Sources
-    count: int
-    limits: Limits = field(default_factory=Limits)
-    infrastructure_retries: int = 2
-    stream: str = ""
-    """Id of the streamed map that it is a part of; empty if it is none."""
-    part: Part | None = None
-    """What it does in a transaction, or when the task's hooks for a commit are called."""
 
 
 class Run:
@@ -193,7 +178,7 @@ class Run:
         self._enqueue(self._ready.news())
         self._todo.extend(self._stalled)
         self._stalled.clear()
-        return _joined(news)
+        return chunking.joined(news)
 
     def accept(self, report: Report) -> list[Span]:
         """Take in what became of a chunk; a second report of the same chunk is dropped."""
@@ -249,8 +234,8 @@ class Run:
             kind = ready if self._ready.complete(index) else waiting
             (kind if cause is None else failed).append((index, index + 1))
         if waiting:
-            self.stall(replace(batch, spans=tuple(_joined(waiting))))
-        return replace(batch, spans=tuple(_joined(ready))), _joined(failed)
+            self.stall(replace(batch, spans=tuple(chunking.joined(waiting))))
+        return replace(batch, spans=tuple(chunking.joined(ready))), chunking.joined(failed)
 
     def _remade(self, batch: Batch) -> list[Span]:
         start, stop = batch.spans[0]
@@ -388,7 +373,7 @@ class Run:
 
     def _note(self, done: Batch, report: Report) -> None:
         """Keep what elements have to say; delayed retries go to the heap."""
-        indices = _index(done)
+        indices = done.elements()
         for position, detail in report.details.items():
             index = indices[position]
             self.details[index] = detail
@@ -454,9 +439,7 @@ class Run:
 
     def _ended_by_limit(self, batch: Batch, index: int) -> list[Span]:
         """End the element that overran its limit, or try it again; its mates go out uncharged."""
-        self._todo.extendleft(
-            Batch(spans=(span,)) for at in batch.spans for span in _around(at, index)
-        )
+        self._todo.extendleft(Batch(spans=(span,)) for span in batch.without(index))
         spec = self.call.spec
         assert spec.timeout_s is not None
         tries = self._tries.behind(index) + 1
@@ -508,7 +491,7 @@ class Run:
             if match.start() not in flying:
                 self._end(match.start(), StateName.CANCELLED, RunCancelled, "cancelled")
                 news.append(match.span())
-        return _joined(news)
+        return chunking.joined(news)
 
 
 def _present(codes: bytes | bytearray, start: int, stop: int) -> list[StateName]:
@@ -516,22 +499,3 @@ def _present(codes: bytes | bytearray, start: int, stop: int) -> list[StateName]
     if stop - start == 1:
         return [StateName(codes[start])]
     return [state for state in StateName if codes.find(state, start, stop) >= 0]
-
-
-def _joined(spans: list[Span]) -> list[Span]:
-    return list(chunking.merge([Batch(spans=tuple(spans))]).spans) if spans else []
-
-
-def _around(span: Span, index: int) -> list[Span]:
-    """Return a span without one element."""
-    start, stop = span
-    if not start <= index < stop:
-        return [span]
-    return [part for part in ((start, index), (index + 1, stop)) if part[0] < part[1]]
-
-
-def _index(batch: Batch) -> Sequence[int]:
-    """Return the batch's elements by position."""
-    if len(batch.spans) == 1:
-        return range(*batch.spans[0])
-    return list(batch.indices())

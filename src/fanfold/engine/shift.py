@@ -245,8 +245,7 @@ class Shift:
 
     @cached_property
     def _indices(self) -> Sequence[int]:
-        spans = self.work.batch.spans
-        return range(*spans[0]) if len(spans) == 1 else list(self.work.batch.indices())
+        return self.work.batch.elements()
 
     @cached_property
     def _arguments(self) -> Callable[[Sequence[Any]], dict[str, Any]]:

@@ -7,31 +7,23 @@ done is noted in the order in which it was done, so that it can be taken back th
 
 import copy
 import logging
-import re
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from fanfold.engine import hooks
-from fanfold.engine.context import RunContext, running
 from fanfold.engine.context import current as current_run
 from fanfold.engine.hooks import Hook
-from fanfold.values.errors import RunError
-from fanfold.values.messages import Detail, Failure
-from fanfold.values.states import FINAL, WITH_VALUE, StateName
 
 if TYPE_CHECKING:
-    from fanfold.engine.chunking import Span
-    from fanfold.engine.effects import Commit
+    from fanfold.engine.parts import Part
     from fanfold.engine.run import Run
 
 logger = logging.getLogger("fanfold.transactions")
 
-_COMPLETED = re.compile(re.escape(bytes([StateName.COMPLETED])) + b"+")
-_WITHOUT_VALUE = re.compile(b"[" + re.escape(bytes(sorted(FINAL - WITH_VALUE))) + b"]")
 _MISSING = object()
 
 
@@ -61,7 +53,8 @@ class TransactionState(Enum):
     """What was done in it was taken back."""
 
 
-_OVER = frozenset({TransactionState.COMMITTED, TransactionState.ROLLED_BACK})
+OVER = frozenset({TransactionState.COMMITTED, TransactionState.ROLLED_BACK})
+"""States that nothing comes after."""
 
 
 class Transaction:
@@ -166,7 +159,7 @@ class Transaction:
         Nothing happens if it is over already.
         """
         with self._lock:
-            if self.state in _OVER:
+            if self.state in OVER:
                 return
             self._staged = value
             self.on_rollback_hooks = [*(on_rollback_hooks or ())]
@@ -192,7 +185,7 @@ class Transaction:
         It is rolled back instead if a run inside has failed, or if something can't be written.
         """
         self.wait()
-        if self.state in _OVER:
+        if self.state in OVER:
             return False
         if self._fails():
             self.rollback()
@@ -274,7 +267,7 @@ class Transaction:
             return True
         # One inside that was committed for itself, or rolled back, has said what it had to say.
         return any(
-            isinstance(done, Transaction) and done.state not in _OVER and done._fails()
+            isinstance(done, Transaction) and done.state not in OVER and done._fails()
             for done in self._done
         )
 
@@ -284,7 +277,7 @@ class Transaction:
             parts, inside = [*self._parts], [*self._done]
         for done in inside:
             if isinstance(done, Transaction):
-                if done.state not in _OVER:
+                if done.state not in OVER:
                     done._write()
             else:
                 done[0].write_inside(range(*done[1:]))
@@ -301,7 +294,7 @@ class Transaction:
         for done in inside:
             if not isinstance(done, Transaction):
                 done[0].tell_committed(range(*done[1:]))
-            elif done.state not in _OVER:
+            elif done.state not in OVER:
                 done._tell_committed()
         hooks.told(hooks.calling(self.on_commit_hooks, self))
 
@@ -355,160 +348,3 @@ def joined() -> Transaction | None:
     while transaction is not None and transaction.is_committed():
         transaction = transaction.parent
     return transaction
-
-
-class Part:
-    """What one run does in a transaction; without one, when its hooks are to be called.
-
-    Args:
-        transaction: The one that it is in.
-        on_commit: The task's hooks.
-        on_rollback: The task's hooks.
-        write: Writes an index of the run.
-    """
-
-    def __init__(
-        self,
-        transaction: Transaction | None,
-        on_commit: Sequence[Hook],
-        on_rollback: Sequence[Hook],
-        write: Callable[["Run", "Commit"], None],
-    ) -> None:
-        self.transaction = transaction
-        self.run: Run | None = None
-        self._hooks = {"commit": on_commit, "rollback": on_rollback}
-        self._write = write
-        self._held: list[Commit] = []
-        self._noted = bytearray()
-        self._elements: dict[int, Transaction] = {}
-        """Of elements whose code could ask for theirs."""
-        self._told = False
-        if transaction is not None:
-            transaction.include(self)
-
-    def of(self, run: "Run") -> "Part":
-        """Return the part of a run: this one for the first that asks, then others like it."""
-        if self.run is not None:
-            hooks = self._hooks
-            part = Part(self.transaction, hooks["commit"], hooks["rollback"], self._write)
-            return part.of(run)
-        self.run = run
-        return self
-
-    @property
-    def is_open(self) -> bool:
-        """Whether its run was handed out and isn't over; direct calls are their caller's."""
-        return self.run is not None and self.run.owner is not None and not self.run.finished
-
-    @contextmanager
-    def entered(self, index: int) -> Generator[None]:
-        """Let an element's code run in a transaction of its own.
-
-        It is rolled back if the code raises, or if something inside has failed, even if the code
-        goes on: the next try begins with a new one.
-        """
-        own = self._elements[index] = self._own(index)
-        try:
-            with inside(own):
-                yield
-        except BaseException:
-            del self._elements[index]
-            own.rollback()
-            raise
-        own.end_with_its_code()
-
-    def roll_back(self) -> None:
-        """Take the transaction back at once."""
-        if self.transaction is not None:
-            self.transaction.rollback()
-
-    def news(self, run: "Run", spans: Iterable["Span"]) -> bool:
-        """Take in what became final; return whether something failed."""
-        transaction = self.transaction
-        if transaction is None:
-            return False
-        failed = False
-        self._noted = self._noted or bytearray(run.count)
-        for start, stop in spans:
-            for match in _COMPLETED.finditer(run.states, start, stop):
-                # Elements that are made again, as their values were lost, are done already.
-                if not self._noted[match.start()]:
-                    transaction.note((self, *match.span()))
-                    self._noted[match.start() : match.end()] = b"\1" * len(match[0])
-            failed = failed or _WITHOUT_VALUE.search(run.states, start, stop) is not None
-        if failed:
-            transaction.fail()
-        return failed
-
-    def hold(self, commit: "Commit") -> bool:
-        """Keep an index for the transaction's commit; return whether there is one to wait for."""
-        if self.transaction is None:
-            return False
-        self._held.append(commit)
-        return True
-
-    def write(self) -> None:
-        """Write what was held.
-
-        Raises:
-            StoreError: It can't be written.
-        """
-        while self._held:
-            assert self.run is not None
-            self._write(self.run, self._held[0])
-            del self._held[0]
-
-    def write_inside(self, indices: range) -> None:
-        """Write what tasks held that these elements have called."""
-        for index in indices if self._elements else ():
-            own = self._elements.get(index)
-            if own is not None and own.state not in _OVER:
-                own._write()  # pyright: ignore[reportPrivateUsage]
-
-    def tell_committed(self, indices: Iterable[int]) -> None:
-        """Call the hooks of elements whose results are committed."""
-        for index in indices if self._elements or self._hooks["commit"] else ():
-            own = self._elements.pop(index, None) or self._own(index)
-            if own.state not in _OVER:
-                own._tell_committed()  # pyright: ignore[reportPrivateUsage]
-            self._call("commit", own)
-
-    def take_back(self, indices: range) -> None:
-        """Call the hooks of elements that are rolled back, the last one first."""
-        assert self.run is not None
-        for index in reversed(indices) if self._elements or self._hooks["rollback"] else ():
-            own = self._elements.pop(index, None) or self._own(index)
-            self._call("rollback", own)
-            own.rollback()
-        _mark(self.run, indices)
-
-    def due(self, run: "Run") -> list[int]:
-        """Return the elements whose commit hooks are to be called now, outside of transactions."""
-        if self.transaction is not None or self._told or run.left or run.commits:
-            return []
-        self._told = True
-        return [at for at, code in enumerate(run.states) if code == StateName.COMPLETED]
-
-    def _own(self, index: int) -> Transaction:
-        info = self.run.call.spec.info if self.run is not None else None
-        key = info.element_id(index) if info is not None else None
-        own = Transaction(key=key, parent=self.transaction, commit_mode=CommitMode.LAZY)
-        own.begin()
-        return own
-
-    def _call(self, which: str, own: Transaction) -> None:
-        assert self.run is not None
-        with running(RunContext(info=self.run.call.spec.info)):
-            hooks.told(hooks.calling(self._hooks[which], own))
-
-
-def _mark(run: "Run", indices: range) -> None:
-    """Let futures say that these elements were rolled back."""
-    error = RunError(f"{run.name} was rolled back with its transaction, so it has no value.")
-    failure = Failure(kind=type(error).__name__, message=str(error), traceback="", live=error)
-    with run.changed:
-        run.details.update(dict.fromkeys(indices, Detail(failure=failure)))
-        codes = bytes([StateName.ROLLED_BACK]) * len(indices)
-        run.states[indices.start : indices.stop] = codes
-        run.window = (0, 0, [])
-        run.changed.notify_all()

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fanfold.engine.calls import Call
 from fanfold.engine.chunking import Limits
 from fanfold.engine.context import RunInfo
 from fanfold.engine.effects import Commit, Event, Publish, Remake, Submit, Wait
 from fanfold.engine.inputs import Column, Literal
-from fanfold.engine.run import Call, Run
+from fanfold.engine.run import Run
 from fanfold.engine.sources import From, Given, Sources
 from fanfold.engine.spec import Layout, TaskSpec
 from fanfold.engine.story import story

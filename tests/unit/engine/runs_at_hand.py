@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from fanfold.engine.calls import Call
 from fanfold.engine.context import RunInfo
-from fanfold.engine.run import Call, Run
+from fanfold.engine.run import Run
 from fanfold.engine.sources import Given, Sources
 from fanfold.engine.spec import Layout, TaskSpec
 from fanfold.values.messages import Detail, Failure

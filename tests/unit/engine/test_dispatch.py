@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from fanfold.engine.calls import Call
 from fanfold.engine.context import RunInfo
 from fanfold.engine.dispatch import dispatcher
 from fanfold.engine.futures import MapFuture
-from fanfold.engine.run import Call, Run
+from fanfold.engine.run import Run
 from fanfold.engine.sources import From, Given, Sources
 from fanfold.engine.spec import Layout, Mapped, TaskSpec
 from fanfold.ports.runner import Chunk

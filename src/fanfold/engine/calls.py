@@ -1,0 +1,23 @@
+"""What a run is made from."""
+
+from dataclasses import dataclass, field
+
+from fanfold.engine.chunking import Limits
+from fanfold.engine.parts import Part
+from fanfold.engine.sources import Sources
+from fanfold.engine.spec import TaskSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a run is made from."""
+
+    spec: TaskSpec
+    sources: Sources
+    count: int
+    limits: Limits = field(default_factory=Limits)
+    infrastructure_retries: int = 2
+    stream: str = ""
+    """Id of the streamed map that it is a part of; empty if it is none."""
+    part: Part | None = None
+    """What it does in a transaction, or when the task's hooks for a commit are called."""

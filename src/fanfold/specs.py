@@ -1,0 +1,234 @@
+"""What the runs of a task are made from: its options, and what is around the call."""
+
+import functools
+import re
+from collections.abc import Callable
+from contextvars import copy_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fanfold import runtime
+from fanfold.caching import DEFAULT, NO_CACHE, KeyByFunction, KeyFacts, key_maker
+from fanfold.engine import keys, registry, settings
+from fanfold.engine.binding import Bound
+from fanfold.engine.calls import Call
+from fanfold.engine.committing import look_up, write_index
+from fanfold.engine.context import TASK_RUN, ResultOptions, RunInfo, current, current_tags
+from fanfold.engine.direct import HERE
+from fanfold.engine.object_names import filled_in
+from fanfold.engine.parts import Part
+from fanfold.engine.segments import Lookup
+from fanfold.engine.spec import CacheSpec, Hooks, TaskSpec, taken_apart
+from fanfold.engine.telling import level
+from fanfold.engine.transaction import joined
+from fanfold.options import delays_in_seconds
+from fanfold.ports.results import ResultStore
+from fanfold.ports.runner import Session
+from fanfold.values.errors import ResourcesUnavailable
+from fanfold.values.ids import new_id
+
+if TYPE_CHECKING:
+    from fanfold.tasks import Task
+
+
+def call_of(
+    task: "Task[..., Any]", bound: Bound, session: Any, *, single: bool, first: int = 0
+) -> Call:
+    """Return what a run of a task is made from.
+
+    Args:
+        task: The task.
+        bound: The arguments of the call or the map.
+        session: Where it will run.
+        single: Whether it is one call.
+        first: Index of its first element among those of a streamed map.
+    """
+    info = _info(task, single, first)
+    hooks = task.hooks
+    delays = task.options.get("retry_delay_seconds")
+    if delays is None:
+        delays = settings.current().tasks_default_retry_delay_seconds
+    told = task.retry_condition_fn is not None or any(hooks.values())
+    part = _part(task)
+    here = session is HERE or not session.traits.remote
+    spec = TaskSpec(
+        fn=task.fn,
+        layout=bound.layout,
+        info=info,
+        retries=task.retries,
+        delays_s=delays_in_seconds(delays, task.retries) if settings.current().retry_delays else (),
+        jitter=task.retry_jitter_factor,
+        condition=task.retry_condition_fn,
+        timeout_s=task.timeout_seconds,
+        is_async=task.is_async,
+        yields=task.yields,
+        cache=_cache(task, info),
+        hooks=Hooks(
+            running=hooks["on_running"],
+            completion=hooks["on_completion"],
+            failure=hooks["on_failure"],
+        )
+        if told
+        else None,
+        run_name=task.task_run_name,
+        task=task if told else None,
+        around=None if session is HERE or session.traits.remote else copy_context(),
+        part=part if here else None,
+    )
+    return Call(
+        spec=spec,
+        sources=bound.sources,
+        count=bound.count,
+        limits=task.limits,
+        infrastructure_retries=task.infrastructure_retries,
+        part=part,
+    )
+
+
+def _part(task: "Task[..., Any]") -> Part | None:
+    """Return what a run does in the transaction around, and at its commit."""
+    transaction, on_commit = joined(), task.hooks["on_commit"]
+    if transaction is None and not on_commit:
+        return None
+    return Part(transaction, on_commit, task.hooks["on_rollback"], write_index)
+
+
+def _info(task: "Task[..., Any]", single: bool, first: int) -> RunInfo:
+    around = current()
+    parent = around.info if around is not None else None
+    held = settings.current()
+    log_prints = task.log_prints
+    if log_prints is None:
+        log_prints = parent.log_prints if parent is not None else held.logging_log_prints
+    inherited = parent.tags if parent is not None else frozenset[str]()
+    flow = parent.flow if parent is not None and parent.kind == TASK_RUN else parent
+    results = parent.results if parent is not None else ResultOptions()
+    return RunInfo(
+        kind=TASK_RUN,
+        id=new_id(),
+        name=task.name,
+        of=task.name,
+        version=task.version,
+        tags=task.tags | inherited | current_tags(),
+        log_prints=log_prints,
+        flow=flow,
+        results=_results(task).over(results),
+        single=single,
+        first=first,
+        log_level=level(),
+        loggers=held.logging_extra_loggers,
+    )
+
+
+def _results(task: "Task[..., Any]") -> ResultOptions:
+    """Return what the task says itself of its results; asking for more of them keeps them."""
+    options = task.options
+    persist = options.get("persist_result")
+    storage = options.get("result_storage")
+    serializer = options.get("result_serializer")
+    if persist is None:
+        persist = settings.current().tasks_default_persist_result
+    cached = task.cache_policy is not None and task.cache_policy != NO_CACHE
+    asked = (task.cache_key_fn, options.get("result_storage_key"), storage, serializer)
+    if persist is None and (cached or any(one is not None for one in asked)):
+        persist = True
+    return ResultOptions(persist=persist, storage=storage, serializer=serializer)
+
+
+def afforded(task: "Task[..., Any]", session: Session) -> Session:
+    """Return a session that can give what the task asks for.
+
+    Raises:
+        ResourcesUnavailable: It can't.
+    """
+    honoured = session.traits.honours
+    beyond = {
+        name: amount
+        for name, amount in task.resources.items()
+        if name not in honoured and not (name == "cpu" and amount == 1)
+    }
+    if beyond:
+        told = ", ".join(f"{name}={amount}" for name, amount in beyond.items())
+        offers = ", ".join(sorted(honoured)) or "none but cpu=1"
+        raise ResourcesUnavailable(
+            f"The task {task.name} asks for {told}, which its runner can't give; it can give "
+            f"{offers}. Use another task_runner, or with_options(resources=None)."
+        )
+    return session
+
+
+def _cache(task: "Task[..., Any]", info: RunInfo) -> CacheSpec | None:
+    persist, held = info.results.persist, settings.current()
+    if persist is None:
+        persist = held.results_persist_by_default
+    if not persist or held.tasks_disable_caching:
+        return None
+    store = _store(info.results.storage)
+    expiration = task.cache_expiration
+    refresh = task.options.get("refresh_cache")
+    template = task.options.get("result_storage_key")
+    by_name = template is not None and task.cache_policy is None and task.cache_key_fn is None
+    key = None if by_name else _key(task, info)
+    refreshes = held.tasks_refresh_cache if refresh is None else refresh
+    reads = not refreshes and (key is not None or by_name)
+    return CacheSpec(
+        key=key or _key_of_call,
+        store=store,
+        folder=_folder(task),
+        lookup=look_up(store, _folder(task), single=info.single)
+        if reads
+        else Lookup.merge(store, []),
+        expires_in_s=expiration.total_seconds() if expiration is not None else float("inf"),
+        in_memory=task.options.get("cache_result_in_memory", True),
+        reads=reads,
+        serializer=info.results.serializer or held.results_default_serializer,
+        name=functools.partial(_object_name, template) if template is not None else None,
+        by_name=by_name,
+        deferred=joined() is not None,
+    )
+
+
+def _key(task: "Task[..., Any]", info: RunInfo) -> Callable[..., bytes | None] | None:
+    """Return what makes the keys of calls; None if calls share no results."""
+    if task.cache_key_fn is not None:
+        return KeyByFunction(task.cache_key_fn)
+    flow = info.flow
+    facts = KeyFacts(
+        task_name=task.name,
+        task_key=task.task_key,
+        fn=task.fn,
+        run_id=info.id,
+        flow_run_id=info.flow_run_id,
+        flow_parameters=flow.parameters if flow is not None else None,
+        task=task,
+    )
+    return key_maker(DEFAULT if task.cache_policy is None else task.cache_policy, facts)
+
+
+def _folder(task: "Task[..., Any]") -> str:
+    """The task's folder in the store: readable, and different for tasks of equal names."""
+    function, _, _ = taken_apart(task.fn)
+    origin = (function.__module__, function.__qualname__, task.name)
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", task.name)[:40]
+    return f"{readable}-{keys.digest(origin).hex()[:12]}"
+
+
+def _store(choice: ResultStore | str | Path | None) -> ResultStore:
+    return registry.result_store_of(choice or settings.current().results_default_storage)
+
+
+def _key_of_call(spec: TaskSpec, arguments: dict[str, Any]) -> bytes:
+    """Return a key that no other call has: the result is kept, and shared with none."""
+    context = current()
+    element = context.element if context is not None else None
+    return keys.digest(("call", spec.info.id, element.index if element is not None else 0))
+
+
+def _object_name(template: str, spec: TaskSpec, arguments: dict[str, Any]) -> str:
+    """Return the name of the object that holds a call's result."""
+    variables = {
+        "parameters": arguments,
+        "flow_run": runtime.flow_run,
+        "task_run": runtime.task_run,
+    }
+    return filled_in(template, spec.info.of, variables)
