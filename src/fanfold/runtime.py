@@ -117,6 +117,12 @@ class _TaskRun:
         return element.arguments() if element else {}
 
     @property
+    def parent_task_run_id(self) -> str | None:
+        """Id of the task run whose code called it."""
+        info, _ = _task()
+        return info.parent_id or None if info else None
+
+    @property
     def map_index(self) -> int | None:
         """Its place in a map; None for a single call."""
         info, element = _task()

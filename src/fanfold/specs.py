@@ -113,11 +113,19 @@ def _info(task: "Task[..., Any]", single: bool, first: int) -> RunInfo:
         log_prints=log_prints,
         flow=flow,
         results=_results(task).over(results),
+        parent_id=_parent_id(),
         single=single,
         first=first,
         log_level=level(),
         loggers=held.logging_extra_loggers,
     )
+
+
+def _parent_id() -> str:
+    """Return the id of the task run whose code this is."""
+    around = current()
+    element = around.element if around is not None else None
+    return around.info.element_id(element.index) if around is not None and element else ""
 
 
 def _results(task: "Task[..., Any]") -> ResultOptions:

@@ -44,6 +44,7 @@ from fanfold.engine.flow import owner, trimmed
 from fanfold.engine.futures import MapFuture, TaskFuture
 from fanfold.engine.mapping import map_streamed
 from fanfold.engine.naming import RunName, checked_run_name
+from fanfold.engine.policies import checked_isolation
 from fanfold.engine.run import Run
 from fanfold.engine.serializers import checked_serializer
 from fanfold.engine.spec import taken_apart
@@ -105,6 +106,7 @@ class TaskOptions(TypedDict, total=False):
     cache_key_fn: KeyFunction | None
     cache_expiration: timedelta | None
     refresh_cache: bool | None
+    isolation: str | None
     persist_result: bool | None
     result_storage: ResultStore | str | Path | None
     result_storage_key: str | None
@@ -153,6 +155,7 @@ class Task(Submittable[P, R]):
         self.log_prints = options.get("log_prints")
         self.cache_key_fn = checked_function(self.name, "cache_key_fn", options.get("cache_key_fn"))
         self.cache_policy = known_policy(self.name, options)
+        checked_isolation(options.get("isolation"))
         self.cache_expiration = options.get("cache_expiration")
         checked_serializer(self.name, options.get("result_serializer"))
         checked_storage_key(self.name, options.get("result_storage_key"))
@@ -396,6 +399,8 @@ def task(fn: Any = None, /, **options: Any) -> Any:
             cache_key_fn: Called with a `TaskRunContext` and the arguments by name; calls with equal
                 keys share a result. Return None not to cache a call.
             cache_expiration: How long a result may be used; for ever if not given.
+            isolation: "read_committed", the only one for now: calls with equal keys that run at the
+                same time may each do the work.
             refresh_cache: True runs and keeps a new result, whatever is known.
             persist_result: Whether results are kept; None does what the flow does, and keeps them
                 where another of these options needs it.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fanfold import allow_failure, as_completed, flow, opaque, quote, task, wait
+from fanfold import allow_failure, as_completed, flow, opaque, quote, runtime, task, wait
 from fanfold.engine.futures import TaskFuture
 from fanfold.ports.runner import TaskRunner
 from fanfold.states import Failed
@@ -115,12 +115,7 @@ def test_marks_let_failures_through_and_leave_alone_what_they_should(inside: Any
 
 
 def test_a_future_is_refused_where_it_cannot_go() -> None:
-    """As a quoted argument, caught by a closure, or returned by a task."""
-    caught: list[Any] = []
-
-    @task
-    def parent() -> Any:
-        return same.submit(1)
+    """As a quoted argument, or caught by a closure."""
 
     def quoted() -> bool:
         return isinstance(same.submit(quote([same.submit(1)])).result()[0], TaskFuture)
@@ -129,11 +124,7 @@ def test_a_future_is_refused_where_it_cannot_go() -> None:
         future = same.submit(1)
         return task(lambda: isinstance(future, TaskFuture)).submit().result()
 
-    def returned() -> Any:
-        caught.append(parent.submit().result())
-        return isinstance(caught.pop(), TaskFuture)
-
-    for body in (quoted, closed_over, returned):
+    for body in (quoted, closed_over):
         assert flow(body, task_runner="threads")()
         with pytest.raises(NotPicklable, match=r"TaskFuture same .* take, or return, its result"):
             flow(body, task_runner="processes")()
@@ -287,3 +278,44 @@ def test_a_failure_in_a_nested_map_is_the_parents_to_raise(narrow: TaskRunner) -
 
     with pytest.raises(ValueError, match="2 is even"):
         flow(lambda: parent.submit().result(), task_runner=narrow)()
+
+
+@pytest.mark.parametrize("mapped", [False, True], ids=["submitted", "mapped"])
+def test_a_task_that_returns_futures_has_their_values(inside: Any, mapped: bool) -> None:
+    @task
+    def outer(x: int) -> Any:
+        return {"deep": [same.submit(x), x]} if mapped else same.submit(x)
+
+    def body() -> Any:
+        return outer.map([1, 2]).result() if mapped else outer.submit(1).result()
+
+    assert inside(body) == ([{"deep": [1, 1]}, {"deep": [2, 2]}] if mapped else 1)
+
+
+def test_a_task_that_returns_a_failed_future_fails_by_it(inside: Any) -> None:
+    @task
+    def outer() -> Any:
+        return fails.submit("from below")
+
+    def body() -> Any:
+        return {"state": outer.submit(return_state=True)}
+
+    state = inside(body)["state"]
+    assert state.name == "Failed"
+    with pytest.raises(ValueError, match="from below"):
+        state.result()
+
+
+def test_a_task_run_knows_the_one_that_started_it(inside: Any) -> None:
+    @task
+    def below() -> Any:
+        return runtime.task_run.parent_task_run_id
+
+    @task
+    def above() -> Any:
+        return runtime.task_run.id, below(), below.submit().result()
+
+    own, called, submitted = inside(lambda: above.submit().result())
+
+    assert own is not None and own == called == submitted
+    assert inside(lambda: below()) is None

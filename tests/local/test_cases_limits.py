@@ -175,7 +175,7 @@ def test_on_threads_what_cannot_be_stopped_is_left_alone() -> None:
             while not release.is_set():
                 time.sleep(0.001)
         elif kind == "holds":
-            sum(itertools.repeat(0, 30_000_000))
+            sum(itertools.repeat(0, 150_000_000))
         return kind
 
     def body() -> Any:

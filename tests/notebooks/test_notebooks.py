@@ -14,7 +14,7 @@ def run(notebook: nbformat.NotebookNode) -> list[str]:
     """Run all cells in a new kernel and return what each printed."""
     NotebookClient(notebook, timeout=LIMIT_S, kernel_name="python3").execute()
     return [
-        "".join(output.get("text", "") for output in cell.get("outputs", ()))
+        "".join(o.get("text", "") for o in cell.get("outputs", ()) if o.get("name") == "stdout")
         for cell in notebook.cells
         if cell.cell_type == "code"
     ]

@@ -16,7 +16,7 @@ import pytest
 from fanfold import INPUTS, flow, runtime
 from fanfold.testing import Exit, Faults
 from fanfold.transactions import transaction
-from fanfold.values.errors import ResourcesUnavailable
+from fanfold.values.errors import ResourcesUnavailable, UsageError
 from tests.unit.option_effects import Make, effect
 
 DELAY_S = 0.1
@@ -190,6 +190,12 @@ def test_a_result_is_used_until_it_expires(make: Make) -> None:
         cache_expiration=timedelta(microseconds=1),
     )
     assert (work(1), work(2), fn.count) == (1, 2, 2)
+
+
+@effect("task.isolation")
+def test_an_isolation_that_cannot_be_kept_is_refused(make: Make) -> None:
+    with pytest.raises(UsageError, match="READ_COMMITTED"):
+        make.task(say, isolation="serializable")
 
 
 @effect("task.refresh_cache")

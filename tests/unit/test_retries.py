@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -390,3 +391,47 @@ def test_a_generator_task_that_is_retried_after_a_delay_ends_when_none_is_left()
         items.extend(work())
 
     assert counts == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, ["Pending", "Running", "Failed"]),
+        (
+            {"retries": 2},
+            ["Pending", "Running", "Retrying", "Retrying", "Completed"],
+        ),
+        (
+            {"retries": 2, "retry_delay_seconds": [0, 0.001]},
+            ["Pending", "Running", "Retrying", "AwaitingRetry", "Retrying", "Completed"],
+        ),
+    ],
+    ids=["none", "at once", "delayed"],
+)
+def test_a_future_tells_through_which_states_its_call_went(options: Any, names: list[str]) -> None:
+    @flow
+    def around() -> Any:
+        future = task(Flaky(2)).with_options(**options).submit()
+        future.wait()
+        return future.history
+
+    assert around() == names
+
+
+def test_the_time_that_attempts_took_leaves_out_the_delays_between_them() -> None:
+    told: list[Any] = []
+
+    @task(retries=1, retry_delay_seconds=0.2, on_completion=[lambda _, run, __: told.append(run)])
+    def second_time_lucky() -> None:
+        time.sleep(0.01)
+        if runtime.task_run.run_count == 1:
+            raise ValueError("no")
+
+    @flow
+    def around() -> None:
+        second_time_lucky.submit()
+
+    around()
+
+    (run,) = told
+    assert timedelta(seconds=0.02) <= run.total_run_time < timedelta(seconds=0.2)

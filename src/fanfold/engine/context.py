@@ -68,6 +68,8 @@ class RunInfo:
     started: datetime | None = None
     first: int = 0
     """Index of the first element among those of a streamed map."""
+    parent_id: str = ""
+    """Id of the task run whose code started it; empty if none did."""
     single: bool = True
     """Whether it is one call, not a map."""
     results: ResultOptions = field(default_factory=ResultOptions)
@@ -124,6 +126,23 @@ class RunContext:
 
 _CURRENT: ContextVar[RunContext | None] = ContextVar("fanfold_run", default=None)
 _TAGS: ContextVar[frozenset[str]] = ContextVar("fanfold_tags", default=frozenset[str]())
+
+
+_nested = 0
+
+
+def nested() -> int:
+    """Return how many runs were started inside of running elements of this process.
+
+    A chunk looks for futures among returned values only if it changed.
+    """
+    return _nested
+
+
+def count_nested() -> None:
+    """Note that a running element starts a run."""
+    global _nested
+    _nested += 1
 
 
 def current() -> RunContext | None:

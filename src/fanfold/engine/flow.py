@@ -11,7 +11,7 @@ from weakref import WeakSet
 from fanfold.engine import watching
 from fanfold.engine.attempt import RETRIED, retry_delay_s
 from fanfold.engine.calls import Call
-from fanfold.engine.context import FLOW_RUN, RunContext, RunInfo, current
+from fanfold.engine.context import FLOW_RUN, RunContext, RunInfo, count_nested, current
 from fanfold.engine.direct import HERE, call_here
 from fanfold.engine.dispatch import dispatcher
 from fanfold.engine.failures import users_frames
@@ -233,6 +233,7 @@ class InlineRuns:
 
     def start(self, call: Call) -> Run:
         """Run all elements now, one after the other."""
+        count_nested()
         run = call_here(call)
         run.owner = self
         return run

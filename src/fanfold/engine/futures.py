@@ -7,7 +7,9 @@ from functools import reduce as fold
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from fanfold.engine import reading, waiting
+from fanfold.engine.attempt import retry_delay_s
 from fanfold.engine.calls import Call
+from fanfold.engine.marks import Future as Future
 from fanfold.engine.reading import ABSENT
 from fanfold.engine.retrying import try_again
 from fanfold.engine.run import Run
@@ -16,7 +18,7 @@ from fanfold.engine.spec import Hole, Layout, Mapped, TaskSpec
 from fanfold.engine.verdicts import error_of, error_of_all, without_value
 from fanfold.values.ids import new_id
 from fanfold.values.messages import Detail
-from fanfold.values.states import WITH_VALUE, State, StateName
+from fanfold.values.states import WITH_VALUE, State, StateName, StateType
 
 R = TypeVar("R")
 
@@ -28,19 +30,7 @@ FOLDED_AT_ONCE = 64
 """Values, or groups of values, that one call of a reduce takes."""
 
 
-class Future:
-    """Something that another run makes; may stand in arguments, however deep."""
-
-    __slots__ = ()
-
-    def __reduce__(self) -> Any:
-        raise TypeError(
-            f"{self!r} belongs to the process that made it; take, or return, its result() instead"
-        )
-
-    def source(self) -> From:
-        """Return it as an argument of another run."""
-        raise NotImplementedError
+_NEVER_CALLED = {StateName.CACHED, StateName.UPSTREAM_FAILED, StateName.CANCELLED}
 
 
 class TaskFuture(Future, Generic[R]):
@@ -89,6 +79,21 @@ class TaskFuture(Future, Generic[R]):
             error=error_of(self.run, self.index) if failed else None,
             source=self if code.final else None,
         )
+
+    @property
+    def history(self) -> list[str]:
+        """The names of the states that the call went through, in order, up to where it is now."""
+        run, code = self.run, StateName(self.run.states[self.index])
+        detail, spec = run.details.get(self.index), run.call.spec
+        called = code.type is not StateType.PENDING and code not in _NEVER_CALLED
+        attempts = detail.attempts if detail is not None else int(called)
+        names = [StateName.PENDING.label]
+        for nth in range(attempts):
+            if nth and retry_delay_s(spec.retries, spec.delays_s, nth):
+                names.append(StateName.AWAITING_RETRY.label)
+            names.append((StateName.RETRYING if nth else StateName.RUNNING).label)
+        last = self.state.name
+        return names if last == names[-1] else [*names, last]
 
     def done(self) -> bool:
         """Return whether the call is over."""

@@ -1,7 +1,10 @@
-"""Marks that a caller puts around arguments: they say how an argument is to be taken."""
+"""What stands in arguments for something else: marks that say how to take it, and futures."""
 
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+if TYPE_CHECKING:
+    from fanfold.engine.sources import From
 
 T = TypeVar("T")
 
@@ -68,3 +71,18 @@ class opaque(BaseAnnotation[T]):
     """
 
     __slots__ = ()
+
+
+class Future:
+    """Something that another run makes; may stand in arguments, however deep."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self!r} belongs to the process that made it; take, or return, its result() instead"
+        )
+
+    def source(self) -> "From":
+        """Return it as an argument of another run."""
+        raise NotImplementedError

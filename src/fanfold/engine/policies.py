@@ -67,10 +67,7 @@ KeyFunction = Callable[[TaskRunContext, dict[str, Any]], str | None]
 class CachePolicy:
     """What a key is made from; subclasses have a `compute_key` of their own."""
 
-    key_storage: Any = None
-    """Where to keep what belongs to keys; None: where results are kept."""
     isolation_level: IsolationLevel | str | None = None
-    lock_manager: Any = None
     strict: bool = False
     """Whether an argument without a stable key is an error instead of a warning."""
 
@@ -100,12 +97,12 @@ class CachePolicy:
         """Return the policy with some of its settings changed; what isn't given stays.
 
         Raises:
-            UsageError: The isolation level is unknown, or `SERIALIZABLE`.
+            UsageError: The isolation level is unknown, or `SERIALIZABLE`; or there is a key storage
+                or a lock manager.
         """
+        _refuse_places(key_storage, lock_manager)
         changed = copy.copy(self)
         given = {
-            "key_storage": key_storage,
-            "lock_manager": lock_manager,
             "isolation_level": checked_isolation(isolation_level),
             "strict": strict,
         }
@@ -143,7 +140,7 @@ class CachePolicy:
         return self
 
 
-_SETTINGS = ("key_storage", "isolation_level", "lock_manager")
+_SETTINGS = ("isolation_level",)
 
 
 def checked_isolation(level: IsolationLevel | str | None) -> IsolationLevel | None:
@@ -166,6 +163,24 @@ def checked_isolation(level: IsolationLevel | str | None) -> IsolationLevel | No
     return IsolationLevel[name]
 
 
+def _refuse_places(key_storage: Any, lock_manager: Any) -> None:
+    """Refuse places for keys and locks of their own.
+
+    Raises:
+        UsageError: One is given.
+    """
+    if key_storage is not None:
+        raise UsageError(
+            "Keys are kept beside the results that they belong to, so key_storage can't be kept. "
+            "Give the task or its flow result_storage."
+        )
+    if lock_manager is not None:
+        raise UsageError(
+            "Results can't be locked while they are made, so lock_manager can't be kept. "
+            "Leave it out."
+        )
+
+
 def _agreed(name: str, one: CachePolicy, other: CachePolicy) -> Any:
     first, second = getattr(one, name), getattr(other, name)
     if first is not None and second is not None and first != second:
@@ -185,9 +200,7 @@ def _checked_name(name: Any) -> str:
 class _Settled(CachePolicy):
     """What our own policies share: settings as fields, so that they are compared and pickled."""
 
-    key_storage: Any = None
     isolation_level: IsolationLevel | str | None = None
-    lock_manager: Any = None
     strict: bool = False
 
     def __post_init__(self) -> None:

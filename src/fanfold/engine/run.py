@@ -324,6 +324,7 @@ class Run:
             batch=batch,
             tries=self._tries.of(batch),
             unasked=self._tries.unasked(batch),
+            spent=self._tries.spent(batch),
             budget_s=chunking.budget_s(slots) if limited else None,
             remote=self.remote,
             kills=self.session.traits.kills,
@@ -378,7 +379,7 @@ class Run:
             index = indices[position]
             self.details[index] = detail
             again = None if detail.again_in_s is None else self._now + detail.again_in_s
-            self._tries.note(index, detail.attempts, again)
+            self._tries.note(index, detail.attempts, again, seconds=detail.seconds)
 
     def hear(self, event: Event) -> list[Span]:
         """Take in an event; return what became final by it."""

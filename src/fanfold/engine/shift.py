@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from fanfold.engine import hooks, wire
 from fanfold.engine.alarms import Interrupt
 from fanfold.engine.attempt import Announce, Call, Effect, Find, Judge, Keep, Outcome, attempt
-from fanfold.engine.context import Element, RunContext, current, running
+from fanfold.engine.context import Element, RunContext, current, nested, running
+from fanfold.engine.dataflow import hollow, substitute
 from fanfold.engine.deadlines import Limiter, call_async
 from fanfold.engine.drive import Story, drive, drive_async
 from fanfold.engine.failures import capture
 from fanfold.engine.inputs import Inputs, Needs
 from fanfold.engine.keeping import Keeper
+from fanfold.engine.marks import Future
 from fanfold.engine.naming import run_name
 from fanfold.engine.prints import logged
 from fanfold.engine.spec import TaskSpec
@@ -68,6 +70,8 @@ class Shift:
         """The element that runs, in the story's path; the fast path derives it."""
         self.tried: dict[int, int] = dict(work.tries)
         """User attempts behind the elements, by position."""
+        self.spent: dict[int, float] = dict(work.spent)
+        """Seconds that calls of the elements took, where hooks or conditions are told of it."""
         self.names: dict[int, str] = {}
         self.limiter: Limiter | None = None
         self.keeper = Keeper(work, self.spec, self.spec.cache) if self.spec.cache else None
@@ -97,7 +101,8 @@ class Shift:
         `extend` keeps what came before an exception, so the list's length names the element that
         raised; a list that is too short without an exception means a StopIteration.
         """
-        results, out, block, states = map(self.call, *self.rows), self.values, 1, made()
+        results, out, block = map(self.call, *self.rows), self.values, 1
+        states, begun = made(), nested()
         while len(out) < self.count and not self._spent():
             have, began = len(out), time.perf_counter()
             wanted = min(block, self.count - have)
@@ -116,6 +121,9 @@ class Shift:
             if made() != states or State in map(type, out[have : have + 1]):
                 self._look_for_states(have)
                 states = made()
+            if nested() != begun:
+                self._look_for_futures(have)
+                begun = nested()
             if error is not None:
                 self._by_the_book(len(out), (None, error))
             took = time.perf_counter() - began
@@ -208,6 +216,12 @@ class Shift:
             if type(self.values[position]) is State:
                 self._by_the_book(position, (self.values[position], None))
 
+    def _look_for_futures(self, start: int) -> None:
+        """Put values in the places of the futures that functions returned."""
+        for position in range(start, len(self.values)):
+            if not hollow(self.values[position : position + 1], Future):
+                self._by_the_book(position, _fetched(self.values[position]))
+
     def _place(self, position: int, outcome: Outcome) -> None:
         if position == len(self.values):
             self.values.append(outcome.value)
@@ -226,6 +240,7 @@ class Shift:
                 message=outcome.message,
                 label=outcome.label,
                 name=single_name,
+                seconds=self.spent.get(position, 0.0),
             )
 
     # Who runs, as its code may ask.
@@ -272,6 +287,8 @@ class Shift:
             map_index=None if info.single else info.first + element.index,
             state=effect.state,
             start_time=element.started,
+            total_run_time=timedelta(seconds=self.spent.get(element.position, 0.0)),
+            parent_task_run_id=info.parent_id or None,
             parameters=element.arguments(),
         )
 
@@ -303,10 +320,16 @@ class Shift:
             self._begin(effect)
             if self.spec.is_async:
                 return self._awaited(effect)
-            with self._within():
-                if self.spec.timeout_s is None:
-                    return self._value(effect.row), None
-                return self._in_time(self._value, effect.row), None
+            begun, began = nested(), time.perf_counter()
+            try:
+                with self._within():
+                    if self.spec.timeout_s is None:
+                        value = self._value(effect.row)
+                    else:
+                        value = self._in_time(self._value, effect.row)
+            finally:
+                self._spend(began)
+            return (value, None) if nested() == begun else _fetched(value)
         except Interrupt:  # the time of something around this is over
             raise
         except StopIteration:
@@ -338,16 +361,27 @@ class Shift:
         return self.limiter.call(function, *args)
 
     async def _awaited(self, effect: Call) -> tuple[Any, BaseException | None]:
+        begun, began = nested(), time.perf_counter()
         try:
             with self._within():
                 called = self._items(effect.row) if self.spec.yields else self.call(*effect.row)
-                if self.spec.timeout_s is None:
-                    return await called, None
-                return await call_async(self.spec.timeout_s, called, name=self._label()), None
+                if self.spec.timeout_s is not None:
+                    called = call_async(self.spec.timeout_s, called, name=self._label())
+                value = await called
+            return (value, None) if nested() == begun else _fetched(value)
         except Interrupt:  # the time of something around this is over
             raise
         except BaseException as error:  # the story decides what becomes of it
             return self._ended(error)
+        finally:
+            self._spend(began)
+
+    def _spend(self, began: float) -> None:
+        """Count the time of a call, where somebody is told of it."""
+        if self.spec.task is not None:
+            position = self._running().position
+            took = time.perf_counter() - began
+            self.spent[position] = self.spent.get(position, 0.0) + took
 
     async def _items(self, row: Sequence[Any]) -> list[Any]:
         return [item async for item in self.call(*row)]
@@ -397,6 +431,14 @@ def _run_lengths(states: bytearray) -> tuple[tuple[int, int], ...]:
         runs.append((code, end - at))
         at = end
     return tuple(runs)
+
+
+def _fetched(value: Any) -> tuple[Any, BaseException | None]:
+    """Return a returned value with the values of futures inside, or why one has none."""
+    try:
+        return substitute(value, Future, lambda future: future.result()), None
+    except Exception as error:  # the element fails by it
+        return None, error
 
 
 def _timed_out(error: TimedOut) -> State:

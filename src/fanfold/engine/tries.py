@@ -13,13 +13,20 @@ class Tries:
         self._behind: dict[int, int] = {}
         self._waiting: list[tuple[float, int]] = []
         self._unasked: set[int] = set()
+        self._spent: dict[int, float] = {}
 
     def behind(self, index: int) -> int:
         """Return how many attempts an element has behind it, as far as a worker told."""
         return self._behind.get(index, 0)
 
     def note(
-        self, index: int, attempts: int, again_at: float | None, *, asked: bool = True
+        self,
+        index: int,
+        attempts: int,
+        again_at: float | None,
+        *,
+        asked: bool = True,
+        seconds: float = 0.0,
     ) -> None:
         """Remember an element's attempts, and when the next is due if there is one.
 
@@ -28,7 +35,10 @@ class Tries:
             attempts: Behind it.
             again_at: When the next is due.
             asked: Whether the task's condition for a retry was asked, if it has one.
+            seconds: That its calls took so far.
         """
+        if seconds:
+            self._spent[index] = seconds
         self._behind[index] = attempts
         if not asked:
             self._unasked.add(index)
@@ -45,6 +55,16 @@ class Tries:
             position: self._behind[index]
             for position, index in enumerate(batch.indices())
             if index in self._behind
+        }
+
+    def spent(self, batch: Batch) -> dict[int, float]:
+        """Return the seconds that calls of a batch's elements took, by position."""
+        if not self._spent:
+            return {}
+        return {
+            position: self._spent[index]
+            for position, index in enumerate(batch.indices())
+            if index in self._spent
         }
 
     def unasked(self, batch: Batch) -> frozenset[int]:

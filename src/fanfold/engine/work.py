@@ -43,6 +43,8 @@ class Work:
     unasked: frozenset[int] = frozenset()
     """Positions of elements whose last try was ended with its process, for its time limit: the
     task's condition is still to be asked about the next."""
+    spent: Mapping[int, float] = field(default_factory=dict)
+    """Seconds that their calls took so far, by position; where nobody asks, none."""
     budget_s: float | None = None
     remote: bool = False
     kills: bool = False

@@ -39,6 +39,8 @@ class Detail:
     """Of a state that the user's function made itself."""
     label: str = ""
     """Name of such a state, where it isn't the usual one."""
+    seconds: float = 0.0
+    """That all its calls took together; 0 where no hook is told of it."""
     name: str = ""
     """Of a single call: what its run is called, where the task says so."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from fanfold.values.states import State
@@ -22,6 +22,10 @@ class TaskRun:
     """Attempts so far, the running one included."""
     map_index: int | None = None
     """Its place in a map; None for a single call."""
+    parent_task_run_id: str | None = None
+    """The task run whose code called it."""
+    total_run_time: timedelta = timedelta()
+    """That its attempts took together, without the delays between them."""
     state: State | None = None
     start_time: datetime | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -192,15 +192,20 @@ def test_policies_of_ours_do_not_change() -> None:
             policy.strict = True
 
 
-def test_settings_are_kept_and_must_agree() -> None:
-    kept = (INPUTS + TASK_SOURCE).configure(key_storage="here", lock_manager=1, strict=True)
+def test_settings_are_kept_when_policies_are_added() -> None:
+    level = IsolationLevel.READ_COMMITTED
+    kept = (INPUTS + TASK_SOURCE).configure(isolation_level="read_committed", strict=True)
 
     for policy in (kept, kept - "debug", kept + RUN_ID, RUN_ID + kept):
-        assert (policy.key_storage, policy.lock_manager, policy.strict) == ("here", 1, True)
+        assert (policy.isolation_level, policy.strict) == (level, True)
     assert key(kept) == key(INPUTS + TASK_SOURCE)
-    assert BySalt("s").configure(key_storage="here").key_storage == "here"
-    with pytest.raises(ValueError, match="different key_storage"):
-        kept + RUN_ID.configure(key_storage="there")
+    assert BySalt("s").configure(strict=True).strict
+
+
+@pytest.mark.parametrize("place", ["key_storage", "lock_manager"])
+def test_places_of_their_own_for_keys_and_locks_are_refused(place: str) -> None:
+    with pytest.raises(UsageError, match=f"{place} can't be kept"):
+        INPUTS.configure(**{place: "here"})
 
 
 def test_isolation_that_cannot_be_kept_is_refused() -> None:
