@@ -21,28 +21,28 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from fanfold.engine import keys
-from fanfold.engine.key_makers import KeyMaker, OfInputs, Same, Unkeyed, marked
-from fanfold.engine.policies import DEFAULT as DEFAULT
-from fanfold.engine.policies import FLOW_PARAMETERS as FLOW_PARAMETERS
-from fanfold.engine.policies import INPUTS as INPUTS
-from fanfold.engine.policies import NO_CACHE as NO_CACHE
-from fanfold.engine.policies import NONE as NONE
-from fanfold.engine.policies import PUBLIC_NAMES, parts_of, source_digest
-from fanfold.engine.policies import RUN_ID as RUN_ID
-from fanfold.engine.policies import TASK_SOURCE as TASK_SOURCE
-from fanfold.engine.policies import CacheKeyFnPolicy as CacheKeyFnPolicy
-from fanfold.engine.policies import CachePolicy as CachePolicy
-from fanfold.engine.policies import CompoundCachePolicy as CompoundCachePolicy
-from fanfold.engine.policies import FlowParameters as FlowParameters
-from fanfold.engine.policies import Inputs as Inputs
-from fanfold.engine.policies import IsolationLevel as IsolationLevel
-from fanfold.engine.policies import KeyFunction as KeyFunction
-from fanfold.engine.policies import NoCache as NoCache
-from fanfold.engine.policies import RunId as RunId
-from fanfold.engine.policies import TaskFacts as TaskFacts
-from fanfold.engine.policies import TaskRunContext as TaskRunContext
-from fanfold.engine.policies import TaskSource as TaskSource
-from fanfold.engine.policies import task_input_hash as task_input_hash
+from fanfold.engine.keys.makers import KeyMaker, OfInputs, Same, Unkeyed, marked
+from fanfold.engine.keys.policies import DEFAULT as DEFAULT
+from fanfold.engine.keys.policies import FLOW_PARAMETERS as FLOW_PARAMETERS
+from fanfold.engine.keys.policies import INPUTS as INPUTS
+from fanfold.engine.keys.policies import NO_CACHE as NO_CACHE
+from fanfold.engine.keys.policies import NONE as NONE
+from fanfold.engine.keys.policies import PUBLIC_NAMES, parts_of, source_digest
+from fanfold.engine.keys.policies import RUN_ID as RUN_ID
+from fanfold.engine.keys.policies import TASK_SOURCE as TASK_SOURCE
+from fanfold.engine.keys.policies import CacheKeyFnPolicy as CacheKeyFnPolicy
+from fanfold.engine.keys.policies import CachePolicy as CachePolicy
+from fanfold.engine.keys.policies import CompoundCachePolicy as CompoundCachePolicy
+from fanfold.engine.keys.policies import FlowParameters as FlowParameters
+from fanfold.engine.keys.policies import Inputs as Inputs
+from fanfold.engine.keys.policies import IsolationLevel as IsolationLevel
+from fanfold.engine.keys.policies import KeyFunction as KeyFunction
+from fanfold.engine.keys.policies import NoCache as NoCache
+from fanfold.engine.keys.policies import RunId as RunId
+from fanfold.engine.keys.policies import TaskFacts as TaskFacts
+from fanfold.engine.keys.policies import TaskRunContext as TaskRunContext
+from fanfold.engine.keys.policies import TaskSource as TaskSource
+from fanfold.engine.keys.policies import task_input_hash as task_input_hash
 from fanfold.engine.spec import TaskSpec, taken_apart
 from fanfold.values.errors import KeyNotStable, UsageError
 

@@ -18,14 +18,14 @@ from typing import (
 )
 
 from fanfold.engine import registry, settings
-from fanfold.engine.committing import keep_flow_result
 from fanfold.engine.context import ResultOptions, RunInfo
-from fanfold.engine.deadlines import checked_timeout
 from fanfold.engine.execution import Execution, FlowSpec
 from fanfold.engine.futures import MapFuture, TaskFuture
+from fanfold.engine.limits.deadlines import checked_timeout
 from fanfold.engine.naming import RunName, checked_run_name
-from fanfold.engine.segments import Stored
-from fanfold.engine.serializers import checked_serializer
+from fanfold.engine.results.committing import keep_flow_result
+from fanfold.engine.results.segments import Stored
+from fanfold.engine.results.serializers import checked_serializer
 from fanfold.engine.submittable import Submittable
 from fanfold.options import (
     Delays,

@@ -12,15 +12,15 @@ from fanfold.caching import DEFAULT, NO_CACHE, KeyByFunction, KeyFacts, key_make
 from fanfold.engine import keys, registry, settings
 from fanfold.engine.binding import Bound
 from fanfold.engine.calls import Call
-from fanfold.engine.committing import look_up, write_index
 from fanfold.engine.context import TASK_RUN, ResultOptions, RunInfo, current, current_tags
 from fanfold.engine.direct import HERE
-from fanfold.engine.object_names import filled_in
-from fanfold.engine.parts import Part
-from fanfold.engine.segments import Lookup
+from fanfold.engine.results.committing import look_up, write_index
+from fanfold.engine.results.object_names import filled_in
+from fanfold.engine.results.parts import Part
+from fanfold.engine.results.segments import Lookup
+from fanfold.engine.results.transaction import joined
 from fanfold.engine.spec import CacheSpec, Hooks, TaskSpec, taken_apart
 from fanfold.engine.telling import level
-from fanfold.engine.transaction import joined
 from fanfold.options import delays_in_seconds
 from fanfold.ports.results import ResultStore
 from fanfold.ports.runner import Session

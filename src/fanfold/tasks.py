@@ -32,7 +32,6 @@ from fanfold.engine.binding import bind_map, bind_submit
 from fanfold.engine.calls import Call
 from fanfold.engine.chunking import Limits
 from fanfold.engine.dataflow import hollow
-from fanfold.engine.deadlines import checked_timeout
 from fanfold.engine.direct import (
     HERE,
     call_here,
@@ -42,11 +41,12 @@ from fanfold.engine.direct import (
 )
 from fanfold.engine.flow import owner, trimmed
 from fanfold.engine.futures import MapFuture, TaskFuture
+from fanfold.engine.keys.policies import checked_isolation
+from fanfold.engine.limits.deadlines import checked_timeout
 from fanfold.engine.mapping import map_streamed
 from fanfold.engine.naming import RunName, checked_run_name
-from fanfold.engine.policies import checked_isolation
+from fanfold.engine.results.serializers import checked_serializer
 from fanfold.engine.run import Run
-from fanfold.engine.serializers import checked_serializer
 from fanfold.engine.spec import taken_apart
 from fanfold.engine.submittable import Submittable
 from fanfold.options import (

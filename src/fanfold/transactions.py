@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from fanfold.engine import context, registry, settings
-from fanfold.engine.committing import TransactionRecord
 from fanfold.engine.dispatch import dispatcher
-from fanfold.engine.policies import IsolationLevel as IsolationLevel
-from fanfold.engine.policies import checked_isolation
-from fanfold.engine.transaction import CommitMode as CommitMode
-from fanfold.engine.transaction import Transaction as Transaction
-from fanfold.engine.transaction import TransactionState as TransactionState
-from fanfold.engine.transaction import current, inside, of_element
+from fanfold.engine.keys.policies import IsolationLevel as IsolationLevel
+from fanfold.engine.keys.policies import checked_isolation
+from fanfold.engine.results.committing import TransactionRecord
+from fanfold.engine.results.transaction import CommitMode as CommitMode
+from fanfold.engine.results.transaction import Transaction as Transaction
+from fanfold.engine.results.transaction import TransactionState as TransactionState
+from fanfold.engine.results.transaction import current, inside, of_element
 from fanfold.ports.results import ResultStore
 from fanfold.values.errors import UsageError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
-from fanfold.engine.segments import unpack_index
+from fanfold.engine.results.segments import unpack_index
 
 COUNT = 200
 DEADLINE_S = 60

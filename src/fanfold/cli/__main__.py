@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fanfold.engine.setting_lookup import nearest
+from fanfold.engine.settings.lookup import nearest
 from fanfold.values.errors import FanfoldError
 
 NOUNS = {

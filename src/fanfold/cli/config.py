@@ -10,8 +10,8 @@ import click
 
 from fanfold.cli import profiles as file
 from fanfold.engine import settings
-from fanfold.engine.setting_files import Profiles
-from fanfold.engine.setting_lookup import (
+from fanfold.engine.settings.files import Profiles
+from fanfold.engine.settings.lookup import (
     PROFILE,
     Found,
     Layer,

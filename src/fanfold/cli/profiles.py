@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fanfold.engine import settings
-from fanfold.engine.setting_files import Profiles, parse_profiles
+from fanfold.engine.settings.files import Profiles, parse_profiles
 from fanfold.values.errors import UsageError
 
 Names = tuple[str, ...]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from fanfold.engine.chunking import Limits
-from fanfold.engine.parts import Part
+from fanfold.engine.results.parts import Part
 from fanfold.engine.sources import Sources
 from fanfold.engine.spec import TaskSpec
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from fanfold.engine.announcing import call_hooks
 from fanfold.engine.calls import Call
-from fanfold.engine.committing import write_index
 from fanfold.engine.context import current
 from fanfold.engine.drive import (
     Stream,
@@ -20,6 +19,7 @@ from fanfold.engine.drive import (
     drive_yielding_async,
 )
 from fanfold.engine.effects import Announce, Commit, Event, Publish, Remake, Submit, Wait
+from fanfold.engine.results.committing import write_index
 from fanfold.engine.run import Run
 from fanfold.engine.story import story
 from fanfold.engine.telling import retell

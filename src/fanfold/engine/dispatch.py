@@ -18,9 +18,9 @@ from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 from fanfold.engine import watching
 from fanfold.engine.announcing import call_hooks
 from fanfold.engine.chunking import Span
-from fanfold.engine.committing import write_index
 from fanfold.engine.drive import Story
 from fanfold.engine.effects import Announce, Commit, Event, Publish, Remake, Submit, Wait
+from fanfold.engine.results.committing import write_index
 from fanfold.engine.run import Run
 from fanfold.engine.story import story
 from fanfold.engine.telling import LINE, retell

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from fanfold.engine import hooks, keys
-from fanfold.engine.alarms import Interrupt
 from fanfold.engine.attempt import ended
 from fanfold.engine.binding import resolved, settled
 from fanfold.engine.context import (
@@ -22,7 +21,6 @@ from fanfold.engine.context import (
     current_tags,
     running,
 )
-from fanfold.engine.deadlines import Limiter, call_async
 from fanfold.engine.drive import (
     Story,
     Stream,
@@ -40,10 +38,12 @@ from fanfold.engine.flow import (
     flow_story,
     trimmed,
 )
+from fanfold.engine.limits.alarms import Interrupt
+from fanfold.engine.limits.deadlines import Limiter, call_async
 from fanfold.engine.naming import RunName, run_name
 from fanfold.engine.prints import logged
+from fanfold.engine.results.segments import Stored, StoredResult
 from fanfold.engine.returning import state_of
-from fanfold.engine.segments import Stored, StoredResult
 from fanfold.engine.signals import EXIT_CODE, Terminated, cancellable, terminable
 from fanfold.engine.tally import summary_line
 from fanfold.engine.telling import level, tell

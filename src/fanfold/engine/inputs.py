@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fanfold.engine import segments, wire
+from fanfold.engine import wire
 from fanfold.engine.dataflow import substitute
 from fanfold.engine.failures import restore
-from fanfold.engine.segments import Stored
+from fanfold.engine.results import segments
+from fanfold.engine.results.segments import Stored
 from fanfold.engine.spec import Hole
 from fanfold.ports.runner import Values
 from fanfold.values.errors import ValuesLost

@@ -11,8 +11,8 @@ from fanfold.engine.direct import HERE
 from fanfold.engine.dispatch import dispatcher
 from fanfold.engine.inputs import load_stored
 from fanfold.engine.locations import Stretch
+from fanfold.engine.results.segments import Stored
 from fanfold.engine.run import Run
-from fanfold.engine.segments import Stored
 from fanfold.engine.sources import spans_of
 from fanfold.engine.verdicts import error_of, error_of_all, without_value
 from fanfold.ports.runner import Ref

@@ -15,7 +15,6 @@ from fanfold.engine import chunking
 from fanfold.engine.attempt import retry_delay_s
 from fanfold.engine.calls import Call
 from fanfold.engine.chunking import Batch, Pace, Span
-from fanfold.engine.commits import Commits
 from fanfold.engine.effects import Event, Submit
 from fanfold.engine.failures import capture
 from fanfold.engine.flights import Flight, Flights
@@ -24,7 +23,8 @@ from fanfold.engine.locations import Locations
 from fanfold.engine.losses import Losses
 from fanfold.engine.packing import Packed, pack_inputs, pack_spec
 from fanfold.engine.readiness import Readiness
-from fanfold.engine.segments import Lookup
+from fanfold.engine.results.commits import Commits
+from fanfold.engine.results.segments import Lookup
 from fanfold.engine.sources import Sources
 from fanfold.engine.spec import TaskSpec
 from fanfold.engine.tries import Tries

@@ -12,18 +12,18 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from fanfold.engine import hooks, wire
-from fanfold.engine.alarms import Interrupt
 from fanfold.engine.attempt import Announce, Call, Effect, Find, Judge, Keep, Outcome, attempt
 from fanfold.engine.context import Element, RunContext, current, nested, running
 from fanfold.engine.dataflow import hollow, substitute
-from fanfold.engine.deadlines import Limiter, call_async
 from fanfold.engine.drive import Story, drive, drive_async
 from fanfold.engine.failures import capture
 from fanfold.engine.inputs import Inputs, Needs
-from fanfold.engine.keeping import Keeper
+from fanfold.engine.limits.alarms import Interrupt
+from fanfold.engine.limits.deadlines import Limiter, call_async
 from fanfold.engine.marks import Future
 from fanfold.engine.naming import run_name
 from fanfold.engine.prints import logged
+from fanfold.engine.results.keeping import Keeper
 from fanfold.engine.spec import TaskSpec
 from fanfold.engine.telling import sent_home
 from fanfold.ports.runner import Site, Values

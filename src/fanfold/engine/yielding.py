@@ -5,10 +5,10 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from fanfold.engine.alarms import Interrupt
 from fanfold.engine.attempt import Call, Effect, Keep, attempt
-from fanfold.engine.deadlines import call_async
 from fanfold.engine.drive import Story, Stream, drive_yielding, drive_yielding_async
+from fanfold.engine.limits.alarms import Interrupt
+from fanfold.engine.limits.deadlines import call_async
 from fanfold.engine.shift import Shift
 from fanfold.values.states import State, StateName
 

@@ -2,8 +2,8 @@
 
 A store is a frozen, picklable, comparable and hashable description, such as
 `FsspecStore("s3://bucket/results")`. It connects when it is first used, once per process, and with
-the credentials that are found there. It knows nothing of tasks, keys or commits: `engine.segments`
-says what the objects hold, and the engine who may write which.
+the credentials that are found there. It knows nothing of tasks, keys or commits:
+`segments` says what the objects hold, and the engine who may write which.
 
 The rules, numbered as tests and comments name them:
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from fanfold.caching import task_input_hash
-from fanfold.engine import registry, segments
-from fanfold.engine.segments import Stored
+from fanfold.engine import registry
+from fanfold.engine.results import segments
+from fanfold.engine.results.segments import Stored
 from fanfold.engine.settings import HOME
 from fanfold.ports.runner import TaskRunner
 from fanfold.tasks import Task

@@ -33,7 +33,7 @@ from typing import Any
 
 from fanfold.engine import settings
 from fanfold.engine.flow import ad_hoc_apart
-from fanfold.engine.setting_lookup import PROFILE
+from fanfold.engine.settings.lookup import PROFILE
 from fanfold.testing.faults import Fault
 from fanfold.testing.injecting import Faults
 from fanfold.testing.ledger import Ledger

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold.engine.chunking import PIECES
-from fanfold.engine.commits import COMMIT_CHUNKS, COMMIT_S
+from fanfold.engine.results.commits import COMMIT_CHUNKS, COMMIT_S
 from fanfold.engine.run import Run
 from fanfold.engine.sources import From, Given, Sources
 from fanfold.values.errors import (

@@ -1,0 +1,1 @@
+"""Results that are kept: how they are written, found again, committed and taken back."""

@@ -1,0 +1,152 @@
+"""The driver's part in keeping: tasks' indexes, flows' results, transactions' records."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from fanfold.engine.effects import Commit
+from fanfold.engine.results import object_names, segments
+from fanfold.engine.results.payloads import RAW, from_raw, raw
+from fanfold.engine.results.segments import Index, Lookup, Stored
+from fanfold.engine.run import Run
+from fanfold.ports.results import ResultStore
+from fanfold.values.errors import StoreError
+
+EPOCH = 1
+"""Of the lease that a run's writer holds."""
+
+
+def look_up(store: ResultStore, folder: str, *, single: bool = False) -> Lookup:
+    """Return all that is committed of a task; an index is read once per process.
+
+    Args:
+        store: Where results are kept.
+        folder: The task's.
+        single: Whether one call looks for its result, which it reads at once; otherwise results
+            that somebody has removed are left out here, so that references to others do.
+
+    Raises:
+        StoreError: The store can't be read, or an index is damaged.
+    """
+    names = tuple(store.names(object_names.index_prefix(folder)))
+    if single or not names:
+        return _merged(store, names, None)
+    there = frozenset(store.names(object_names.segments_prefix(folder)))
+    return _merged(store, names, there)
+
+
+def write_index(run: Run, commit: Commit) -> None:
+    """Commit: from now on the index names the segments, and objects have the names users gave.
+
+    Raises:
+        StoreError: It can't be written, or another writer has taken the name.
+    """
+    cache = run.call.spec.cache
+    assert cache is not None
+    tables = {
+        _placed(cache.store, cache.folder, name): rows for name, rows in commit.records.items()
+    }
+    name = object_names.index_name(cache.folder, run.id, EPOCH, commit.number)
+    payload = segments.pack_index(tables)
+    if not cache.store.create(name, payload) and cache.store.read(name) != payload:
+        raise StoreError(f"{name} in {cache.store} was written by somebody else")
+
+
+def keep_flow_result(
+    store: ResultStore, flow: str, run_id: str, serializer: Any, value: Any
+) -> Stored:
+    """Write the result of a flow run and return a reference to it.
+
+    Raises:
+        Exception: The value can't be serialized, or the object not be written.
+    """
+    name = object_names.flow_result_name(flow, run_id)
+    payload = raw(serializer, value)
+    store.write(name, [payload])
+    return Stored(
+        store=store,
+        segment=name,
+        offset=0,
+        length=len(payload),
+        digest=segments.digest([payload]),
+        codec=RAW,
+        serializer=serializer or "pickle",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionRecord:
+    """Where a transaction with a key keeps what was staged in it."""
+
+    store: ResultStore
+    key: str
+    serializer: Any = None
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return object_names.transaction_name(self.key)
+
+    def exists(self) -> bool:
+        """Return whether it was written.
+
+        Raises:
+            StoreError: The store can't be asked.
+        """
+        try:
+            self.store.read(self.name, 0, 0)
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return False
+            raise
+        return True
+
+    def read(self) -> Any:
+        """Return its value, None if it wasn't written.
+
+        Raises:
+            StoreError: It can't be read.
+        """
+        return from_raw(self.serializer, self.store.read(self.name)) if self.exists() else None
+
+    def write(self, value: Any) -> None:
+        """Write it, in place of an older one.
+
+        Raises:
+            Exception: The value can't be serialized, or the object not be written.
+        """
+        self.store.write(self.name, [raw(self.serializer, value)])
+
+
+def _placed(store: ResultStore, folder: str, name: str) -> str:
+    """Give a staged object the name that the user wants, and return what the index calls it."""
+    if not name.startswith(object_names.objects_prefix(folder)):
+        return name
+    wanted = object_names.split_staged_object_name(name)
+    store.write(wanted, [store.read(name)])
+    return wanted
+
+
+@lru_cache(maxsize=64)
+def _merged(store: ResultStore, names: Sequence[str], there: frozenset[str] | None) -> Lookup:
+    """Return the table of what these indexes name and what is still there."""
+    indexes = [_index(store, name) for name in names]
+    if there is not None:
+        indexes = [_without_missing(index, there) for index in indexes]
+    return Lookup.merge(store, indexes)
+
+
+def _without_missing(index: Index, there: frozenset[str]) -> Index:
+    """Return the index without segments that somebody has removed: their elements run again."""
+    kept = {
+        name: rows
+        for name, rows in index.tables.items()
+        if name in there or not object_names.is_segment(name)
+    }
+    return Index(tables=kept)
+
+
+@lru_cache(maxsize=4096)
+def _index(store: ResultStore, name: str) -> Index:
+    return segments.unpack_index(store.read(name), name)

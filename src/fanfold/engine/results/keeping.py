@@ -1,0 +1,271 @@
+"""A chunk's part in caching: look elements up, stage their values."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from fanfold.engine import keys
+from fanfold.engine.attempt import Hit, Known
+from fanfold.engine.results import object_names, segments
+from fanfold.engine.results.payloads import RAW, encoding, raw
+from fanfold.engine.results.segments import Index, Lookup, Record, Segment, Stored
+from fanfold.engine.spec import CacheSpec, TaskSpec
+from fanfold.ports.results import Buffer
+from fanfold.values.errors import KeyNotStable, StoreError, UsageError
+from fanfold.values.ids import new_id
+from fanfold.values.states import StateName
+
+if TYPE_CHECKING:
+    from fanfold.engine.work import Work
+
+TRAVELLING_BYTES = 65_536
+"""A bigger value that was found is read again where it is wanted, instead of travelling there."""
+
+Answer = Stored | Known | Hit | BaseException | None
+
+
+class Keeper:
+    """What one execution of a chunk finds and keeps; warns of what it can't keep."""
+
+    def __init__(self, work: "Work", spec: TaskSpec, cache: CacheSpec) -> None:
+        self._work = work
+        self._spec = spec
+        self._cache = cache
+        self._codec, self._encode = encoding(cache.serializer)
+        self._segment = Segment()
+        self._object_names: dict[bytes, str] = {}
+        """What users call the objects of elements that were looked up, by key."""
+        hooks = spec.hooks
+        self._at_hand = spec.info.single or (hooks is not None and bool(hooks.completion))
+        """Whether what is found is wanted at once, not where somebody asks for it later."""
+        self.warnings: list[str] = []
+        self.staged: dict[str, bytes] = {}
+        """Packed index records by segment name."""
+        self._repeated = self._own_segments()
+        self.done_before = len(Index(tables=self.staged))
+        """Elements that an earlier try of this chunk got done; this one stops behind them."""
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether an earlier try got something done, and this one has found all of it."""
+        return self._repeated is not None and not self.done_before
+
+    def find(self, arguments: dict[str, Any]) -> tuple[bytes | None, Answer]:
+        """Return an element's key, and its value where it is known already.
+
+        An error in place of the value is what the element fails by.
+        """
+        cache = self._cache
+        try:
+            key = None if cache.by_name else self._key(arguments)
+            name = cache.name(self._spec, arguments) if cache.name is not None else None
+        except (KeyNotStable, UsageError) as error:
+            return None, error
+        reads = cache.reads
+        if name is not None:
+            reads = reads and (key is not None or cache.by_name)
+            key = keys.digest(("object", name)) if key is None else key
+            self._object_names[key] = name
+        if key is None:
+            return None, None
+        now = time.time()
+        mine = self._repeated.find(key, now) if self._repeated is not None else None
+        if mine is not None:
+            self.done_before -= 1
+        elif self._work.known is not None:
+            mine = self._work.known.find(key, now)
+        if mine is not None and self._whole(mine):
+            return key, Known(mine)
+        if not reads:
+            return key, None
+        if name is not None and cache.by_name:
+            return key, self._named(key, name, now)
+        found = cache.lookup.find(key, now)
+        if found is None or not (self._at_hand or self._doubted or found.codec == RAW):
+            return key, found
+        return key, self._read(found)
+
+    def keep(self, key: bytes, value: Any) -> Any:
+        """Stage a value for commit; return what stands for it from now on."""
+        name = self._object_names.pop(key, None) if self._object_names else None
+        try:
+            if name is not None:
+                return self._put(key, name, value)
+            payload = self._encode(value)
+        except Exception as error:  # the value goes home all the same, only the copy is missing
+            self.warn(f"A result of {self._spec.info.name} isn't kept: {error}.")
+            return value
+        record = self._segment.append(
+            key, payload, self._codec, self._expiry(), StateName.COMPLETED
+        )
+        return value if self._cache.in_memory else self._reference(record, self._name)
+
+    def stage(self, values: list[Any]) -> None:
+        """Write what is to be kept under a name of this try's own.
+
+        Args:
+            values: Of the chunk; where the write fails, references in it become values again.
+        """
+        if not len(self._segment):
+            return
+        parts = self._segment.parts()
+        try:
+            self._cache.store.write(self._name, parts)
+        except Exception as error:  # the run has its values, only the copies are missing
+            self.warn(f"Results of {self._spec.info.name} aren't kept: {error}.")
+            self._take_back(values, parts)
+            return
+        self.staged[self._name] = self._segment.packed
+
+    def warn(self, message: str) -> None:
+        """Say something once."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+
+    @cached_property
+    def _name(self) -> str:
+        return object_names.segment_name(
+            self._cache.folder, self._spec.info.id, self._work.id, new_id()
+        )
+
+    @property
+    def _doubted(self) -> bool:
+        """Whether values of this run could not be read before, so that each is tried now."""
+        return self._work.known is not None
+
+    def _expiry(self) -> float:
+        return time.time() + self._cache.expires_in_s
+
+    # What is there.
+
+    def _read(self, found: Stored) -> Hit | Stored | None:
+        """Return what was found, the value itself where that is wanted; None if it is damaged."""
+        if found.codec == RAW:
+            found = replace(found, serializer=self._serializer)
+        try:
+            value = segments.load(found)
+        except Exception as error:  # the call makes the value again
+            if not _is_missing(error) and not (found.codec == RAW and _is_other(error)):
+                self._complain(str(found), error)
+            return None
+        return self._answer(found, value)
+
+    def _named(self, key: bytes, name: str, now: float) -> Hit | Stored | None:
+        """Return what the object of this name holds; None if there is none, or it has expired."""
+        store = self._cache.store
+        try:
+            payload = store.read(name)
+            digest = segments.digest([payload])
+            if self._cache.lookup.expired(key, digest, now):
+                return None
+            found = Stored(
+                store=store,
+                segment=name,
+                offset=0,
+                length=len(payload),
+                digest=digest,
+                codec=RAW,
+                serializer=self._serializer,
+            )
+            return self._answer(found, segments.decode(found, payload))
+        except Exception as error:  # the call makes the value again
+            if not _is_missing(error):
+                self._complain(f"{name} in {store}", error)
+            return None
+
+    def _answer(self, found: Stored, value: object) -> Hit | Stored:
+        far = self._work.remote and found.length > TRAVELLING_BYTES
+        return Hit(value) if self._at_hand and self._cache.in_memory and not far else found
+
+    def _whole(self, mine: Stored) -> bool:
+        return not self._doubted or self._read(mine) is not None
+
+    def _complain(self, what: str, error: Exception) -> None:
+        told = str(error) if what in str(error) else f"{what} can't be read: {error}"
+        self.warn(f"A result of {self._spec.info.name} is made again. {told.rstrip('.')}.")
+
+    @property
+    def _serializer(self) -> Any:
+        return self._cache.serializer or "pickle"
+
+    # What is kept.
+
+    def _put(self, key: bytes, name: str, value: Any) -> Any:
+        """Write the object that the user has named, or what it is to become.
+
+        Raises:
+            Exception: The value can't be serialized, or the object not be written.
+        """
+        cache = self._cache
+        payload = raw(cache.serializer, value)
+        if cache.deferred:
+            name = object_names.staged_object_name(cache.folder, new_id(), name)
+        cache.store.write(name, [payload])
+        record = Record(
+            key=key,
+            offset=0,
+            length=len(payload),
+            digest=segments.digest([payload]),
+            expiry=self._expiry(),
+            codec=RAW,
+            state=StateName.COMPLETED,
+        )
+        self.staged[name] = segments.pack_records((record,))
+        return value if cache.in_memory else self._reference(record, name)
+
+    def _reference(self, record: Record, name: str) -> Stored:
+        return Stored(
+            store=self._cache.store,
+            segment=name,
+            offset=record.offset,
+            length=record.length,
+            digest=record.digest,
+            codec=record.codec,
+            serializer=self._serializer if record.codec == RAW else None,
+        )
+
+    def _take_back(self, values: list[Any], parts: Sequence[Buffer]) -> None:
+        if self._cache.in_memory:
+            return
+        whole = memoryview(b"".join(parts))
+        for position, value in enumerate(values):
+            if type(value) is Stored and value.segment == self._name:
+                payload = whole[value.offset : value.offset + value.length]
+                values[position] = segments.decode(value, payload)
+
+    def _key(self, arguments: dict[str, Any]) -> bytes | None:
+        try:
+            return self._cache.key(self._spec, arguments)
+        except KeyNotStable as error:
+            if error.strict:
+                raise
+            self.warn(f"{self._spec.info.name} runs uncached: {error}.")
+        except Exception as error:  # the call goes on, only without a key
+            told = f"its key could not be made: {type(error).__name__}: {error}"
+            self.warn(f"{self._spec.info.name} runs uncached: {told}.")
+        return None
+
+    def _own_segments(self) -> Lookup | None:
+        """Return what an earlier try of this very chunk staged; it counts, and isn't done again.
+
+        The elements behind it were handed to other chunks when that try's report was home.
+        """
+        if not self._work.rerun:
+            return None
+        store = self._cache.store
+        prefix = object_names.segment_prefix(self._cache.folder, self._spec.info.id, self._work.id)
+        self.staged = {name: segments.staged(store, name) for name in store.names(prefix)}
+        return Lookup.merge(store, [Index(tables=self.staged)]) if self.staged else None
+
+
+def _is_missing(error: Exception) -> bool:
+    return isinstance(error.__cause__, FileNotFoundError)
+
+
+def _is_other(error: Exception) -> bool:
+    """Return whether an object that users name holds something else by now, as it may."""
+    return isinstance(error, StoreError) and (
+        error.__cause__ is None or isinstance(error.__cause__, EOFError)
+    )
