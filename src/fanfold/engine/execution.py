@@ -12,6 +12,17 @@ from typing import Any
 from fanfold.engine import hooks, keys
 from fanfold.engine.attempt import ended
 from fanfold.engine.binding import resolved, settled
+from fanfold.engine.consuming import (
+    END,
+    Close,
+    Open,
+    Over,
+    consuming,
+    given,
+    given_async,
+    tried,
+    tried_async,
+)
 from fanfold.engine.context import (
     FLOW_RUN,
     Parameters,
@@ -236,9 +247,10 @@ class Execution:
     def _perform_streaming(self, effect: Any) -> Any:
         if not isinstance(effect, CallFlow):
             return self._perform(effect)
+        self._begin(effect)
         stream = Stream(None)
-        iterate = self._iterated_async if self.spec.is_async else self._iterated
-        stream.items = iterate(effect, stream)
+        give = given_async if self.spec.is_async else given
+        stream.items = give(consuming(keep=True), self._consumed, stream)
         return stream
 
     # Before the call.
@@ -333,74 +345,48 @@ class Execution:
             return await called
         return await call_async(self.spec.timeout_s, called, name=self.spec.name)
 
-    def _iterated(self, effect: CallFlow, stream: Stream) -> Generator[Any]:
-        """Yield a generator's items; only its own steps run inside the flow's context."""
-        self._begin(effect)
-        items: list[Any] = []
-        try:
-            with self._entered():
-                iterator = iter(self.spec.fn(*self.args, **self.kwargs))
-            while True:
-                # The time limit holds for each item: what the consumer takes isn't the flow's.
-                with self._entered():
-                    item = self._limited(partial(next, iterator, _END))
-                if item is _END:
-                    break
-                items.append(item)
-                try:
-                    yield item
-                except GeneratorExit:
-                    self._left = True
-                    with self._entered():
-                        iterator.close()
-                    break
-            if self._left:
-                self.run.abandon(interrupt=True)
-            with self._entered():
-                self.run.settle()
-            stream.outcome = self._yielded(items)
-        except Interrupt:  # the time of a flow around this one is over
-            raise
-        except BaseException as error:  # the story decides what becomes of it
-            if self._left:
-                raise
-            stream.outcome = self._stopped(error)
+    def _consumed(self, effect: Any) -> Any:
+        """Carry out a step of a generator; only these run inside the flow's context."""
+        if isinstance(effect, Open):
+            return tried(self._entered, self._opened)
+        if isinstance(effect, Over):
+            return (
+                self._items_over_async(effect) if self.spec.is_async else self._items_over(effect)
+            )
+        # The time limit holds for each item: what the consumer takes isn't the flow's.
+        self._left = isinstance(effect, Close)
+        if self.spec.is_async:
+            step = partial(self._next_async, effect.iterator)
+            return tried_async(self._entered, effect.iterator.aclose if self._left else step)
+        step = partial(self._limited, partial(next, effect.iterator, END))
+        return tried(self._entered, effect.iterator.close if self._left else step)
 
-    async def _iterated_async(self, effect: CallFlow, stream: Stream) -> AsyncGenerator[Any]:
-        self._begin(effect)
-        items: list[Any] = []
-        try:
-            with self._entered():
-                iterator = aiter(self.spec.fn(*self.args, **self.kwargs))
-            while True:
-                with self._entered():
-                    item = await self._limited_async(anext(iterator, _END))
-                if item is _END:
-                    break
-                items.append(item)
-                try:
-                    yield item
-                except GeneratorExit:
-                    self._left = True
-                    with self._entered():
-                        await iterator.aclose()
-                    break
-            if self._left:
-                await self._in_thread(partial(self.run.abandon, interrupt=True))
-            with self._entered():
-                await self._in_thread(self.run.settle)
-            stream.outcome = self._yielded(items)
-        except Interrupt:  # the time of a flow around this one is over
-            raise
-        except BaseException as error:  # the story decides what becomes of it
-            if self._left:
-                raise
-            stream.outcome = await self._stopped_async(error)
+    def _opened(self) -> Any:
+        return (aiter if self.spec.is_async else iter)(self.spec.fn(*self.args, **self.kwargs))
 
-    def _yielded(self, items: list[Any]) -> State:
+    def _next_async(self, iterator: Any) -> Awaitable[Any]:
+        return self._limited_async(anext(iterator, END))
+
+    def _items_over(self, effect: Over) -> State:
+        if effect.error is not None:
+            return self._stopped(effect.error)
+        if effect.left:
+            self.run.abandon(interrupt=True)
+        _, error = tried(self._entered, self.run.settle)
+        if error is not None:
+            return self._stopped(error)
         # Source: Prefect 3, a generator whose consumer stops early has done what was asked of it.
-        message = f"Its consumer stopped after {len(items)} items." if self._left else ""
-        return State(code=StateName.COMPLETED, message=message, data=items)
+        message = f"Its consumer stopped after {len(effect.items)} items." if effect.left else ""
+        return State(code=StateName.COMPLETED, message=message, data=effect.items)
+
+    async def _items_over_async(self, effect: Over) -> State:
+        error = effect.error
+        if error is None:
+            try:
+                return await self._in_thread(partial(self._items_over, effect))
+            except BaseException as cancelled:  # the run ends by it
+                error = self._meant(cancelled)
+        return await self._stopped_async(error)
 
     def _begin(self, effect: CallFlow) -> None:
         self.run.begin_try(replace(self.run.info, run_count=effect.tries + 1))

@@ -120,7 +120,8 @@ def shortened(text: str, chars: int = FAILURE_CHARS) -> str:
 def told(failure: Failure) -> str:
     """Return a failure in one line: the type's own name, and its message."""
     kind = failure.kind.rpartition(".")[2]
-    return shortened(f"{kind}: {failure.message}" if failure.message.strip() else kind)
+    line = shortened(f"{kind}: {failure.message}" if failure.message.strip() else kind)
+    return line.rstrip(":")  # of a message that goes on below
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

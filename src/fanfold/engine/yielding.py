@@ -1,18 +1,26 @@
 """A direct call of a generator task: its items go to the caller as they are made."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
 from functools import partial
 from typing import Any
 
 from fanfold.engine.attempt import Call, Effect, Keep, attempt
+from fanfold.engine.consuming import (
+    END,
+    Close,
+    Open,
+    Over,
+    consuming,
+    given,
+    given_async,
+    tried,
+    tried_async,
+)
 from fanfold.engine.drive import Story, Stream, drive_yielding, drive_yielding_async
-from fanfold.engine.limits.alarms import Interrupt
 from fanfold.engine.limits.deadlines import call_async
 from fanfold.engine.shift import Shift
 from fanfold.values.states import State, StateName
-
-_END = object()
 
 
 class YieldingShift(Shift):
@@ -42,8 +50,9 @@ class YieldingShift(Shift):
     def _perform_streaming(self, effect: Effect) -> Any:
         if isinstance(effect, Call):
             stream = Stream(None)
-            iterate = self._iterated_async if self.spec.is_async else self._iterated
-            stream.items = iterate(effect, stream)
+            give = given_async if self.spec.is_async else given
+            story = consuming(keep=self.keeper is not None)
+            stream.items = give(story, partial(self._consumed, effect), stream)
             return stream
         if self.spec.is_async:
             return self._performed_inside(effect)
@@ -55,76 +64,44 @@ class YieldingShift(Shift):
             outcome = self._perform(effect)
             return await outcome if hasattr(outcome, "__await__") else outcome
 
-    def _iterated(self, effect: Call, stream: Stream) -> Generator[Any]:
-        """Yield a generator's items; only its own steps run inside the task's context."""
-        items: list[Any] = []
-        try:
-            with self.entered():
-                self._begin(effect)
-                iterator = iter(self.call(*effect.row))
-            while (item := self._step(iterator)) is not _END:
-                if self.keeper is not None:
-                    items.append(item)
-                try:
-                    yield item
-                except GeneratorExit:
-                    self.left = True
-                    with self.entered():
-                        iterator.close()
-                    break
-        except Interrupt:
-            raise
-        except BaseException as error:  # the story decides what becomes of it
-            if self.left:
-                raise
-            stream.outcome = self._ended(error)
-            return
-        stream.outcome = self._yielded(items), None
+    def _consumed(self, call: Call, effect: Any) -> Any:
+        """Carry out a step; only these run inside the task's context."""
+        if isinstance(effect, Open):
+            return tried(self.entered, partial(self._opened, call))
+        if isinstance(effect, Over):
+            return self._over(effect)
+        self.left = isinstance(effect, Close)
+        if self.spec.is_async:
+            closed = partial(effect.iterator.aclose)
+            step = partial(self._next_async, effect.iterator)
+            return tried_async(self.entered, closed if self.left else step)
+        step = partial(self._next, effect.iterator)
+        return tried(self.entered, effect.iterator.close if self.left else step)
 
-    def _yielded(self, items: list[Any]) -> Any:
-        if not self.left:
-            return items
-        # Source: Prefect 3, a generator whose consumer stops early has done what was asked of it.
-        return State(code=StateName.COMPLETED, message="Its consumer stopped before its end.")
+    def _opened(self, call: Call) -> Any:
+        self._begin(call)
+        return (aiter if self.spec.is_async else iter)(self.call(*call.row))
 
-    def _step(self, iterator: Iterator[Any]) -> Any:
+    def _next(self, iterator: Any) -> Any:
         """Return a generator's next item; the time limit holds for each."""
-        with self.entered():
-            if self.spec.timeout_s is None:
-                return next(iterator, _END)
-            return self._in_time(next, iterator, _END)
+        if self.spec.timeout_s is None:
+            return next(iterator, END)
+        return self._in_time(next, iterator, END)
 
-    async def _iterated_async(self, effect: Call, stream: Stream) -> AsyncGenerator[Any]:
-        items: list[Any] = []
-        try:
-            with self.entered():
-                self._begin(effect)
-                iterator = aiter(self.call(*effect.row))
-            while (item := await self._step_async(iterator)) is not _END:
-                if self.keeper is not None:
-                    items.append(item)
-                try:
-                    yield item
-                except GeneratorExit:
-                    self.left = True
-                    with self.entered():
-                        await iterator.aclose()
-                    break
-        except Interrupt:
-            raise
-        except BaseException as error:  # the story decides what becomes of it
-            if self.left:
-                raise
-            stream.outcome = self._ended(error)
-            return
-        stream.outcome = self._yielded(items), None
+    async def _next_async(self, iterator: Any) -> Any:
+        following = anext(iterator, END)
+        if self.spec.timeout_s is None:
+            return await following
+        return await call_async(self.spec.timeout_s, following, name=self._label())
 
-    async def _step_async(self, iterator: AsyncIterator[Any]) -> Any:
-        with self.entered():
-            if self.spec.timeout_s is None:
-                return await anext(iterator, _END)
-            following = anext(iterator, _END)
-            return await call_async(self.spec.timeout_s, following, name=self._label())
+    def _over(self, effect: Over) -> Any:
+        if effect.error is not None:
+            return self._ended(effect.error)
+        if not effect.left:
+            return effect.items, None
+        # Source: Prefect 3, a generator whose consumer stops early has done what was asked of it.
+        told = "Its consumer stopped before its end."
+        return State(code=StateName.COMPLETED, message=told), None
 
     def _kept(self, effect: Keep) -> Any:
         # There may have been more to come.
