@@ -2,13 +2,12 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import (
     Any,
     Concatenate,
-    Literal,
     ParamSpec,
     TypedDict,
     TypeVar,
@@ -145,47 +144,15 @@ class Flow(Submittable[P, R]):
         given = self.options.get("retries")
         return settings.current().flows_default_retries if given is None else given
 
-    @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
-    @overload
-    def __call__(
-        self: "Flow[P, Coroutine[Any, Any, S]]",
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> Coroutine[Any, Any, State]: ...
-    @overload
-    def __call__(
+    def called(
         self,
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> State: ...
-    @overload
-    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
-    def __call__(
-        self,
-        *args: Any,
-        return_state: bool = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        return_state: bool,
+        wait_for: Iterable[Any] | None,
     ) -> Any:
-        """Run the flow and return its value; in an async flow, return what to await.
-
-        Everything that it submitted is over when it returns. Inside another flow it is a subflow.
-
-        Args:
-            *args: The function's own.
-            return_state: Return the final State instead, and raise nothing of the function's.
-            wait_for: Futures and states that must be there before it begins.
-            **kwargs: The function's own.
-
-        Raises:
-            ParameterTypeError: The arguments don't fit the annotations; nothing ran.
-            Exception: What the function raised, after its retries.
-        """
+        """Run it here; see `Submittable`."""
         execution = Execution(self._spec(), args, kwargs, wait_for)
         if self.yields and not return_state:
             return _items_async(execution) if self.is_async else _items(execution)

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from contextvars import copy_context
 from dataclasses import replace
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import (
     Any,
     Concatenate,
-    Literal,
     ParamSpec,
     TypedDict,
     TypeVar,
@@ -200,47 +199,15 @@ class Task(Submittable[P, R]):
         function, _, _ = taken_apart(self.fn)
         return f"{function.__module__}.{function.__qualname__}:{self.name}"
 
-    @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
-    @overload
-    def __call__(
-        self: "Task[P, Coroutine[Any, Any, S]]",
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> Coroutine[Any, Any, State]: ...
-    @overload
-    def __call__(
+    def called(
         self,
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> State: ...
-    @overload
-    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
-    def __call__(
-        self,
-        *args: Any,
-        return_state: bool = False,
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        return_state: bool,
+        wait_for: Iterable[Any] | None,
     ) -> Any:
-        """Run it here and now and return its value; in an async task, return what to await.
-
-        A generator task returns a generator; each retry yields from the beginning again.
-
-        Args:
-            *args: The function's own.
-            return_state: Return the final State instead, and raise nothing of the function's.
-            wait_for: Futures and states that must be there before it begins.
-            **kwargs: The function's own.
-
-        Raises:
-            UpstreamFailed: Something that it needs has no value; it didn't run.
-            Exception: What the function raised, after its retries.
-        """
+        """Run it here; see `Submittable`."""
         self._signature.bind(*args, **kwargs)
         if self.is_async and not self.yields:
             return self._call_async(args, kwargs, return_state, wait_for)

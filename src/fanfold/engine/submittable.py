@@ -62,7 +62,52 @@ Yields = Generator[S, Any, Any] | AsyncGenerator[S, Any] | Iterator[S] | AsyncIt
 
 
 class Submittable(Generic[P, R]):
-    """A function whose calls can be handed to a task runner: a task, or a flow as a subflow."""
+    """A function that is called here, or by a task runner: a task, or a flow as a subflow."""
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    def __call__(
+        self: "Submittable[P, Coroutine[Any, Any, S]]",
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State]: ...
+    @overload
+    def __call__(
+        self,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State: ...
+    @overload
+    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
+    def __call__(
+        self,
+        *args: Any,
+        return_state: bool = False,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run it here and now and return its value; where it is async, return what to await.
+
+        What a flow submitted is over when it returns; inside another flow it is a subflow. A
+        generator returns a generator, and each retry yields from the beginning again.
+
+        Args:
+            *args: The function's own.
+            return_state: Return the final State instead, and raise nothing of the function's.
+            wait_for: Futures and states that must be there before it begins.
+            **kwargs: The function's own.
+
+        Raises:
+            ParameterTypeError: The arguments don't fit the annotations of a flow; nothing ran.
+            UpstreamFailed: Something that it needs has no value; it didn't run.
+            Exception: What the function raised, after its retries.
+        """
+        return self.called(args, kwargs, return_state=return_state, wait_for=wait_for)
 
     @overload
     def submit(
@@ -225,6 +270,17 @@ class Submittable(Generic[P, R]):
             return future
         future.wait()
         return [one.state for one in future]
+
+    def called(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        return_state: bool,
+        wait_for: Iterable[Any] | None,
+    ) -> Any:
+        """Make one call here."""
+        raise NotImplementedError
 
     def submitted(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None
