@@ -43,20 +43,18 @@ def call_of(
         single: Whether it is one call.
         first: Index of its first element among those of a streamed map.
     """
-    info = _info(task, single, first)
+    here = session is HERE or not session.traits.remote
+    info = _info(task, single, first, not here)
     hooks = task.hooks
-    delays = task.options.get("retry_delay_seconds")
-    if delays is None:
-        delays = settings.current().tasks_default_retry_delay_seconds
+    retries = task.retries
     told = task.retry_condition_fn is not None or any(hooks.values())
     part = _part(task)
-    here = session is HERE or not session.traits.remote
     spec = TaskSpec(
         fn=task.fn,
         layout=bound.layout,
         info=info,
-        retries=task.retries,
-        delays_s=delays_in_seconds(delays, task.retries) if settings.current().retry_delays else (),
+        retries=retries,
+        delays_s=_delays(task, retries) if retries else (),
         jitter=task.retry_jitter_factor,
         condition=task.retry_condition_fn,
         timeout_s=task.timeout_seconds,
@@ -72,7 +70,7 @@ def call_of(
         else None,
         run_name=task.task_run_name,
         task=task if told else None,
-        around=None if session is HERE or session.traits.remote else copy_context(),
+        around=None if session is HERE or not here else copy_context(),
         part=part if here else None,
     )
     return Call(
@@ -85,6 +83,13 @@ def call_of(
     )
 
 
+def _delays(task: "Task[..., Any]", retries: int) -> tuple[float, ...]:
+    held, delays = settings.current(), task.options.get("retry_delay_seconds")
+    if delays is None:
+        delays = held.tasks_default_retry_delay_seconds
+    return delays_in_seconds(delays, retries) if held.retry_delays else ()
+
+
 def _part(task: "Task[..., Any]") -> Part | None:
     """Return what a run does in the transaction around, and at its commit."""
     transaction, on_commit = joined(), task.hooks["on_commit"]
@@ -93,7 +98,7 @@ def _part(task: "Task[..., Any]") -> Part | None:
     return Part(transaction, on_commit, task.hooks["on_rollback"], write_index)
 
 
-def _info(task: "Task[..., Any]", single: bool, first: int) -> RunInfo:
+def _info(task: "Task[..., Any]", single: bool, first: int, travels: bool) -> RunInfo:
     around = current()
     parent = around.info if around is not None else None
     held = settings.current()
@@ -116,8 +121,8 @@ def _info(task: "Task[..., Any]", single: bool, first: int) -> RunInfo:
         parent_id=_parent_id(),
         single=single,
         first=first,
-        log_level=level(),
-        loggers=held.logging_extra_loggers,
+        log_level=level() if travels else 0,
+        loggers=held.logging_extra_loggers if travels else (),
     )
 
 

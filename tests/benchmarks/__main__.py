@@ -56,6 +56,8 @@ Found = dict[str, list[rows.Row]]
 
 def main() -> None:
     """Run what was asked for, print it and write it down."""
+    # Lines of hundreds of runs would stand between the rows; what they cost is in "options".
+    os.environ.setdefault("FANFOLD_LOGGING_LEVEL", "WARNING")
     asked = _asked()
     if asked.list:
         for name, module in BENCHMARKS.items():

@@ -14,6 +14,7 @@ import pytest
 from fanfold import flow, get_run_logger, runtime, task
 from fanfold.adapters.runners.processes import ProcessPoolTaskRunner
 from fanfold.engine import settings
+from fanfold.engine.telling import label_records
 from fanfold.values.errors import MissingContextError
 
 DEADLINE_S = 20.0
@@ -335,3 +336,20 @@ def test_a_small_flow_says_no_more_than_six_lines_on_standard_error(tmp_path: Pa
     assert 3 <= len(lines) <= 6
     assert all("Flow run 'numbers' - " in line for line in lines)
     assert ["Began" in lines[0], "hello" in lines[1], "Completed in" in lines[-1]] == [True] * 3
+
+
+def test_records_are_labelled_among_factories_of_others() -> None:
+    def wrapped(inner: Any) -> Any:
+        return lambda *args, **kwargs: inner(*args, **kwargs)
+
+    before = logging.getLogRecordFactory()
+    try:
+        for factory in (wrapped(logging.LogRecord), wrapped(before), logging.LogRecord):
+            logging.setLogRecordFactory(factory)
+            for _ in range(3):
+                label_records()
+                logging.setLogRecordFactory(wrapped(logging.getLogRecordFactory()))
+            record: Any = logging.makeLogRecord({})
+            assert record.flow_run_id is None
+    finally:
+        logging.setLogRecordFactory(before)

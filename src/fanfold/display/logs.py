@@ -22,6 +22,8 @@ _COLOURS = {
     logging.CRITICAL: "1;31",
 }
 """SGR numbers by level."""
+ASK_AGAIN_S = 0.2
+"""So long a stream counts as the terminal, or none, that it was."""
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
@@ -32,6 +34,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+        self._asked: tuple[TextIO | None, float, bool] = (None, 0.0, False)
         self._plain = Formatter(LINE, "%H:%M:%S")
         self._styled = {
             level: Formatter(_STYLED.format(colour), "%H:%M:%S")
@@ -45,8 +48,22 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, in colours where they are wanted."""
-        formatter = self._styled.get(record.levelno) if coloured(self.stream) else None
+        formatter = self._styled.get(record.levelno) if self._coloured(record.created) else None
         return (formatter or self._plain).format(record)
+
+    def flush(self) -> None:
+        """Flush what isn't written line by line anyway."""
+        stream = sys.stderr
+        if stream is not None and not getattr(stream, "line_buffering", False):
+            super().flush()
+
+    def _coloured(self, now: float) -> bool:
+        """Return whether to write in colours; asked again after a while: it takes 20 µs."""
+        stream, until, answer = self._asked
+        if stream is not sys.stderr or now >= until:
+            stream, answer = sys.stderr, coloured(sys.stderr)
+            self._asked = (stream, now + ASK_AGAIN_S, answer)
+        return answer
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line, if there is a standard error."""

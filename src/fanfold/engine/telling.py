@@ -8,7 +8,7 @@ driver hands them to the loggers of the same names.
 import logging
 import pickle
 import threading
-from collections.abc import Generator, MutableMapping
+from collections.abc import Callable, Generator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -173,22 +173,33 @@ def ids(context: RunContext | None) -> dict[str, Any]:
     return facts
 
 
-_factory: Any = None
+_labelling: Any = None
+"""The record factory that is known to add the ids, whoever made it."""
 
 
 def label_records() -> None:
-    """Have every record that is made from now on carry the ids of its run; once per process."""
-    global _factory
-    if _factory is not None and logging.getLogRecordFactory() is _labelled:
+    """Have every record that is made from now on carry the ids of its run.
+
+    Others wrap the factory too, Ray among them; where ours is inside of theirs, nothing is to be
+    done, and wrapping theirs again would go round in circles.
+    """
+    global _labelling
+    factory = logging.getLogRecordFactory()
+    if factory is _labelling:
         return
-    _factory = logging.getLogRecordFactory()
-    logging.setLogRecordFactory(_labelled)
+    if not hasattr(factory(ROOT, logging.NOTSET, "", 0, "", (), None), "flow_run_id"):
+        factory = _labelled(factory)
+        logging.setLogRecordFactory(factory)
+    _labelling = factory
 
 
-def _labelled(*args: Any, **kwargs: Any) -> logging.LogRecord:
-    record = _factory(*args, **kwargs)
-    record.__dict__.update(ids(current()))
-    return record
+def _labelled(inner: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:
+    def labelled(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = inner(*args, **kwargs)
+        record.__dict__.update(ids(current()))
+        return record
+
+    return labelled
 
 
 def show() -> None:
