@@ -266,12 +266,6 @@ class Run:
         for match in _OPEN.finditer(self.states):
             self._end(match.start(), StateName.CRASHED, Crashed, message)
 
-    def retry_due(self, now: float) -> None:
-        """Queue the elements whose delay is over."""
-        due = self._tries.due(now)
-        if due is not None:
-            self._todo.append(due)
-
     # What is to be done next.
 
     def next_batch(self, slots: Slots) -> Batch | None:
@@ -384,7 +378,9 @@ class Run:
     def hear(self, event: Event) -> list[Span]:
         """Take in an event; return what became final by it."""
         self._now = event.now
-        self.retry_due(event.now)
+        due = self._tries.due(event.now)
+        if due is not None:
+            self._todo.append(due)
         if event.report is not None:
             return self.accept(event.report)
         if event.arrived is not None:
