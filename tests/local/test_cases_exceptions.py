@@ -159,28 +159,6 @@ def test_values_that_cannot_travel_fail_their_elements_alone() -> None:
     flow(body, task_runner=ProcessTaskRunner(2))()
 
 
-class Breaks:
-    """Pickles, and can't be unpickled."""
-
-    def __reduce__(self) -> Any:
-        return _break, ()
-
-
-def _break() -> None:
-    raise RuntimeError("can't be made again")
-
-
-def test_an_argument_that_breaks_where_it_is_unpickled_is_told_and_nothing_hangs() -> None:
-    def body() -> None:
-        futures = same.map([0, Breaks(), 2, 3], chunk_size=2)
-        futures.wait(timeout=DEADLINE_S)
-        assert [future.state.name for future in futures[2:]] == ["Completed"] * 2
-        with pytest.raises(RuntimeError, match="can't be made again"):
-            futures[1].result()
-
-    flow(body, task_runner=ProcessTaskRunner(2))()
-
-
 def test_a_failure_made_by_hand_that_cannot_travel_is_told_all_the_same(inside: Any) -> None:
     @task
     def fails() -> Any:
@@ -193,3 +171,44 @@ def test_a_failure_made_by_hand_that_cannot_travel_is_told_all_the_same(inside: 
     told = inside(body)
     assert told["state"] == ("Failed", "by hand")
     assert "holds a lock" in told["error"]
+
+
+class Breaks:
+    """Pickles, and can't be made again."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> Any:
+        return _breaks, (self.number,)
+
+
+def _breaks(number: int) -> Any:
+    raise LookupError(f"can't be made again: {number}")
+
+
+def test_an_argument_that_breaks_on_its_way_harms_no_other_element() -> None:
+    given: list[Any] = [*range(300), Breaks(1), *range(300), Breaks(2)]
+
+    def body() -> Any:
+        futures = task(lambda x: x).map(given, chunk_size=200)
+        return futures.result(raise_on_failure=False), dict(futures.states)
+
+    values, states = flow(body, task_runner=ProcessTaskRunner(2))()
+
+    assert states == {"Completed": 600, "Failed": 2}
+    assert values[:300] == values[301:601] == list(range(300))
+    assert isinstance(values[300], LookupError) and "made again: 1" in str(values[300])
+
+
+def test_arguments_of_which_none_can_be_read_are_given_up_before_each_was_tried() -> None:
+    def body() -> Any:
+        futures = task(lambda x: x).map([Breaks(n) for n in range(20_000)], chunk_size=2_000)
+        futures.wait()
+        return futures.run.chunks_made, dict(futures.states), futures[9].state.message
+
+    made, states, message = flow(body, task_runner=ProcessTaskRunner(2))()
+
+    assert states == {"Failed": 20_000}
+    assert made < 1_000
+    assert "can't be made again" in message

@@ -5,10 +5,18 @@ from dataclasses import replace
 
 from fanfold.engine import chunking
 from fanfold.engine.chunking import Batch
-from fanfold.values.errors import ChunkCancelled, InfrastructureError, WorkerLost
+from fanfold.values.errors import (
+    ChunkCancelled,
+    InfrastructureError,
+    InputsUnreadable,
+    WorkerLost,
+)
 
 MOST_IN_VAIN = 100
 """Chunks of a run that are lost one after another, none of them started, before it counts."""
+MOST_UNREADABLE = 64
+"""Chunks whose arguments can't be read, before all are given up if none could be: a module is
+missing on the workers, and to look for the one bad element would take a chunk for each."""
 
 
 class Losses:
@@ -22,13 +30,19 @@ class Losses:
         self._allowed = allowed
         self._charged: Counter[int] = Counter()
         self._in_vain = 0
+        self._readable = False
+        self._unreadable = 0
 
     def forgive(self) -> None:
         """Take in that a chunk came home: the cluster works."""
         self._in_vain = 0
 
+    def read(self) -> None:
+        """Take in that arguments of some chunk could be read."""
+        self._readable = True
+
     def again(self, batch: Batch, error: InfrastructureError, *, started: bool) -> list[Batch]:
-        """Return how a chunk's elements go out again; an empty list: they are Crashed.
+        """Return how a chunk's elements go out again; an empty list: they are given up.
 
         One that certainly never ran goes as it was. One whose worker died is cut, so that whichever
         element killed it is alone at last; only alone is it charged.
@@ -37,6 +51,10 @@ class Losses:
             self._in_vain += 1
             if self._in_vain <= MOST_IN_VAIN:
                 return [batch]
+        if isinstance(error, InputsUnreadable):
+            self._unreadable += 1
+            hopeless = self._unreadable > MOST_UNREADABLE and not self._readable
+            return [] if hopeless else chunking.cut(batch)
         if not isinstance(error, WorkerLost):
             return []
         if len(batch) > 1:

@@ -34,6 +34,7 @@ from fanfold.values.errors import (
     ChunkCancelled,
     Crashed,
     InfrastructureError,
+    InputsUnreadable,
     RunCancelled,
     RunError,
     TimedOut,
@@ -43,7 +44,7 @@ from fanfold.values.errors import (
 )
 from fanfold.values.messages import Detail, Failure, Report
 from fanfold.values.resources import Slots
-from fanfold.values.states import FINAL, WITH_VALUE, StateName, StateType, check
+from fanfold.values.states import FINAL, NO_VALUE, WITH_VALUE, StateName, StateType, check, present
 
 SHARED_BYTES = 65_536
 """Below, a spec travels with each chunk: cheaper than a round trip to put it there first."""
@@ -199,6 +200,8 @@ class Run:
         self._place(done, report, flight.ref)
         self._note(done, report)
         self._losses.forgive()
+        if any(code != StateName.FAILED for code, _ in report.states):
+            self._losses.read()
         self._pace.learn(report.reached, report.seconds)
         self.commits.stage(report.staged, done, self._now)
         return [
@@ -360,7 +363,7 @@ class Run:
         at = 0
         for start, stop in done.spans:
             new = codes[at : at + stop - start]
-            check(_present(self.states, start, stop), _present(new, 0, len(new)))
+            check(present(self.states, start, stop), present(new, 0, len(new)))
             self.states[start:stop] = new
             self.locations.put(start, stop - start, ref, at)
             at += stop - start
@@ -432,7 +435,11 @@ class Run:
             return self._ended_by_limit(batch, overran)
         again = self._losses.again(batch, error, started=report.started)
         self._todo.extendleft(reversed(again))
-        return [] if again else self._finish_all(batch, StateName.CRASHED, error)
+        if again:
+            return []
+        unreadable = isinstance(error, InputsUnreadable)
+        state = StateName.FAILED if unreadable else StateName.CRASHED
+        return self._finish_all(batch, state, error)
 
     def _ended_by_limit(self, batch: Batch, index: int) -> list[Span]:
         """End the element that overran its limit, or try it again; its mates go out uncharged."""
@@ -458,7 +465,7 @@ class Run:
         (self._stalled if held else self._todo).append(batch)
 
     def _finish_all(self, batch: Batch, state: StateName, error: InfrastructureError) -> list[Span]:
-        kind = Crashed if state is StateName.CRASHED else RunCancelled
+        kind = NO_VALUE[state.type]
         reason = self._losses.reason(batch, error)
         for index in batch.indices():
             self._end(index, state, kind, f"{self.label(index)}: {reason}")
@@ -489,10 +496,3 @@ class Run:
                 self._end(match.start(), StateName.CANCELLED, RunCancelled, "cancelled")
                 news.append(match.span())
         return chunking.joined(news)
-
-
-def _present(codes: bytes | bytearray, start: int, stop: int) -> list[StateName]:
-    """Return which states occur; 20 searches in C instead of a step per element."""
-    if stop - start == 1:
-        return [StateName(codes[start])]
-    return [state for state in StateName if codes.find(state, start, stop) >= 0]

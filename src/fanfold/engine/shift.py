@@ -27,7 +27,7 @@ from fanfold.engine.results.keeping import Keeper
 from fanfold.engine.spec import TaskSpec
 from fanfold.engine.telling import sent_home
 from fanfold.ports.runner import Site, Values
-from fanfold.values.errors import TimedOut
+from fanfold.values.errors import InputsUnreadable, TimedOut
 from fanfold.values.messages import Detail, Report
 from fanfold.values.runs import TaskRun
 from fanfold.values.states import State, StateName, made
@@ -417,7 +417,21 @@ class Shift:
 
 
 def _inputs(work: "Work") -> Inputs:
-    return work.inputs if isinstance(work.inputs, Inputs) else pickle.loads(work.inputs)
+    """Return what the elements are called with.
+
+    Raises:
+        InputsUnreadable: One of several can't be unpickled; nobody knows which.
+        Exception: The only one can't be.
+    """
+    if isinstance(work.inputs, Inputs):
+        return work.inputs
+    try:
+        return pickle.loads(work.inputs)
+    except Exception as error:
+        if len(work.batch) == 1:
+            raise
+        failure = capture(error, travels=False)
+        raise InputsUnreadable(failure.kind, failure.message) from error
 
 
 def _run_lengths(states: bytearray) -> tuple[tuple[int, int], ...]:

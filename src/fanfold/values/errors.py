@@ -23,6 +23,7 @@
     └── InfrastructureError           the cluster failed, not the user's code
         ├── WorkerLost                the process that ran a chunk is gone
         ├── ValuesLost                values that were on the cluster are gone
+        ├── InputsUnreadable          a chunk's arguments can't be unpickled where it should run
         ├── ChunkCancelled            the cluster dropped a chunk
         ├── ResourcesUnavailable      the cluster can't give what was asked for
         ├── VersionMismatch           driver and worker can't understand each other
@@ -298,6 +299,23 @@ class ValuesLost(InfrastructureError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class InputsUnreadable(InfrastructureError):
+    """What a chunk is called with can't be unpickled where it should run.
+
+    Args:
+        kind: Qualified type of the exception that the unpickling raised.
+        message: Its message.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(kind, message)
+        self.kind = kind
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"The arguments can't be unpickled: {self.kind}: {self.message}"
 
 
 class ChunkCancelled(InfrastructureError):

@@ -154,6 +154,13 @@ def check(before: Iterable[int], after: Iterable[int]) -> None:
                 raise ValueError(f"A run that is {old.label} can't become {new.label}.")
 
 
+def present(codes: bytes | bytearray, start: int, stop: int) -> list[StateName]:
+    """Return which states occur in a column; 20 searches in C instead of a step per element."""
+    if stop - start == 1:
+        return [StateName(codes[start])]
+    return [state for state in StateName if codes.find(state, start, stop) >= 0]
+
+
 _made = 0
 
 
@@ -228,7 +235,7 @@ class State:
             return self.error
         if isinstance(self.data, BaseException):
             return self.data
-        kind = _NO_VALUE.get(self.type, UnfinishedRun)
+        kind = NO_VALUE.get(self.type, UnfinishedRun)
         told = self.data if isinstance(self.data, str) else ""
         return kind(self.message or told or f"The run is {self.name}, so it has no value.")
 
@@ -273,13 +280,14 @@ class State:
         return self.type is StateType.PAUSED
 
 
-_NO_VALUE: dict[StateType, type[RunError]] = {
+NO_VALUE: dict[StateType, type[RunError]] = {
     StateType.FAILED: FailedRun,
     StateType.CRASHED: Crashed,
     StateType.CANCELLED: RunCancelled,
     StateType.CANCELLING: RunCancelled,
     StateType.COMPLETED: FailedRun,
 }
+"""What stands for the value of a run that ended without one, by the type of its state."""
 
 
 def _again(

@@ -20,6 +20,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         9,
         (FailureGroup(kind="KeyError", where="", message="k", count=2, first=(1, 3)),),
     ),
+    "InputsUnreadable": ("ImportError", "no module"),
     "ValuesLost": ("two are gone", (0, 3)),
 }
 CLASSES = [kind for kind in vars(errors).values() if inspect.isclass(kind)]
