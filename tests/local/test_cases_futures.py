@@ -292,6 +292,20 @@ def test_a_task_that_returns_futures_has_their_values(inside: Any, mapped: bool)
     assert inside(body) == ([{"deep": [1, 1]}, {"deep": [2, 2]}] if mapped else 1)
 
 
+def test_a_task_that_returns_the_state_of_another_run_has_that_state(inside: Any) -> None:
+    @task
+    def outer(failing: bool) -> Any:
+        return (fails if failing else same).submit("x", return_state=True)
+
+    def body() -> Any:
+        futures = outer.map([False, True])
+        return {"states": [future.state for future in futures if futures.wait() is None]}
+
+    good, bad = inside(body)["states"]
+
+    assert (good.name, good.result(), bad.name) == ("Completed", "x", "Failed")
+
+
 def test_a_task_that_returns_a_failed_future_fails_by_it(inside: Any) -> None:
     @task
     def outer() -> Any:

@@ -448,9 +448,16 @@ def _run_lengths(states: bytearray) -> tuple[tuple[int, int], ...]:
 
 
 def _fetched(value: Any) -> tuple[Any, BaseException | None]:
-    """Return a returned value with the values of futures inside, or why one has none."""
+    """Return a returned value with the values of futures inside, or why one has none.
+
+    States stay what they are: one that is the value itself says what the element came to.
+    """
+
+    def visit(found: Any) -> Any:
+        return found if isinstance(found, State) else found.result()
+
     try:
-        return substitute(value, Future, lambda future: future.result()), None
+        return substitute(value, (Future, State), visit), None
     except Exception as error:  # the element fails by it
         return None, error
 
