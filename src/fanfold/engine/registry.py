@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from fanfold.engine import settings
+from fanfold.ports.history import History
 from fanfold.ports.results import ResultStore
 from fanfold.ports.runner import TaskRunner
-from fanfold.values.errors import UnknownRunner, UsageError
+from fanfold.values.errors import UnknownAdapter, UnknownHistory, UnknownRunner, UsageError
 
 RUNNERS = "fanfold.runners"
 RESULTS = "fanfold.results"
+HISTORIES = "fanfold.histories"
 DISPLAYS = "fanfold.displays"
 
 _OURS = {
@@ -19,6 +21,9 @@ _OURS = {
     (RUNNERS, "threads"): "fanfold.adapters.runners.threads:ThreadPoolTaskRunner",
     (RUNNERS, "processes"): "fanfold.adapters.runners.processes:ProcessTaskRunner",
     (RESULTS, "fsspec"): "fanfold.adapters.results.fsspec_store:FsspecStore",
+    (HISTORIES, "memory"): "fanfold.adapters.history.memory:MemoryHistory",
+    (HISTORIES, "postgresql"): "fanfold.adapters.history.postgresql:PostgresqlHistory",
+    (HISTORIES, "sqlite"): "fanfold.adapters.history.sqlite:SqliteHistory",
     (DISPLAYS, "log"): "fanfold.display.logs:LineHandler",
     (DISPLAYS, "terminal"): "fanfold.display.terminal:Terminal",
 }
@@ -29,6 +34,7 @@ _WORKERS = {
 }
 """Settings that say how wide a runner is that was chosen by its name."""
 _EXTRAS = {"dask": "fanfold[dask]", "ray": "fanfold[ray]"}
+_KINDS = {RUNNERS: ("task runner", UnknownRunner), HISTORIES: ("history", UnknownHistory)}
 
 
 def runner(choice: TaskRunner | str | None) -> TaskRunner:
@@ -64,6 +70,15 @@ def result_store_of(choice: Any) -> ResultStore:
     return result_store(str(choice)) if isinstance(choice, (str, Path)) else choice
 
 
+def history(url: str) -> History:
+    """Return the history at a URL; the part before `:` names its kind. It connects when used.
+
+    Raises:
+        UnknownHistory: Nothing of that kind is installed; says what is.
+    """
+    return _load(HISTORIES, url.partition(":")[0])(url)
+
+
 @cache
 def display(name: str) -> Any:
     """Return what shows maps, by its name; one for the process."""
@@ -83,4 +98,5 @@ def _load(group: str, name: str) -> Any:
         return found[name].load()
     known = sorted({*found, *(ours for kind, ours in _OURS if kind == group)})
     install = f" Install it with: pip install '{_EXTRAS[name]}'." if name in _EXTRAS else ""
-    raise UnknownRunner(f"There is no task runner {name!r} here, only {', '.join(known)}.{install}")
+    kind, error = _KINDS.get(group, ("adapter", UnknownAdapter))
+    raise error(f"There is no {kind} {name!r} here, only {', '.join(known)}.{install}")

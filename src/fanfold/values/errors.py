@@ -7,7 +7,9 @@
     │   ├── MappingMissingIterable    a map without anything to map over
     │   ├── MappingLengthMismatch     a map over inputs of different lengths
     │   ├── MissingContextError       only runs can do that, and there is none
-    │   ├── UnknownRunner             no runner of that name is installed
+    │   ├── UnknownAdapter            nothing of that name is installed
+    │   │   ├── UnknownRunner         no runner
+    │   │   └── UnknownHistory        no history
     │   └── NotPicklable              an argument, the task or a result can't travel
     ├── RunError                      a run that has no value
     │   ├── FailedRun                 it failed without an exception: a hand-made state
@@ -20,6 +22,9 @@
     │   └── MapError                  some elements of a map have no value, each for its own reason
     ├── KeyNotStable                  an argument can't be encoded to a stable cache key
     ├── StoreError                    a result store failed, or what it holds is damaged
+    ├── HistoryError                  the record of runs can't be used
+    │   ├── HistoryUnavailable        for now: it can't be reached, or is full or locked
+    │   └── HistoryTooNew             a newer version of Fanfold has changed it
     └── InfrastructureError           the cluster failed, not the user's code
         ├── WorkerLost                the process that ran a chunk is gone
         ├── ValuesLost                values that were on the cluster are gone
@@ -69,8 +74,16 @@ class MissingContextError(UsageError, RuntimeError):
     """What was called makes sense only inside a run of a flow or a task."""
 
 
-class UnknownRunner(UsageError, LookupError):
+class UnknownAdapter(UsageError, LookupError):
+    """Nothing of that name is installed."""
+
+
+class UnknownRunner(UnknownAdapter):
     """No runner of that name is installed."""
+
+
+class UnknownHistory(UnknownAdapter):
+    """No history of that kind is installed."""
 
 
 class NotPicklable(UsageError, TypeError):
@@ -274,6 +287,28 @@ class KeyNotStable(FanfoldError, TypeError):
 
 class StoreError(FanfoldError):
     """A result store failed, or what it holds is damaged."""
+
+
+class HistoryError(FanfoldError):
+    """The record of runs can't be used."""
+
+
+class HistoryUnavailable(HistoryError):
+    """The history can't be reached for now, or is full or locked; nothing was changed."""
+
+
+class HistoryTooNew(HistoryError):
+    """A newer version of Fanfold has changed the history's tables; nothing was touched."""
+
+    def __init__(self, place: str, found: int, known: int) -> None:
+        super().__init__(
+            f"The history at {place} has tables of version {found}, but this Fanfold knows them up "
+            f"to {known}. Upgrade Fanfold here, or choose another history with FANFOLD_HISTORY_URL."
+        )
+        self.place, self.found, self.known = place, found, known
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return HistoryTooNew, (self.place, self.found, self.known)
 
 
 class InfrastructureError(FanfoldError):

@@ -2,10 +2,13 @@
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Generic, Literal, NamedTuple, TypeVar
+
+from fanfold.values.states import StateName
 
 T = TypeVar("T")
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -91,6 +94,39 @@ def _words(written: object, folder: str) -> tuple[str, ...]:
     return tuple(_word(word, folder) for word in written)
 
 
+def _patterns(written: object, folder: str) -> tuple[str, ...]:
+    patterns = written.split() if isinstance(written, str) else written
+    if not isinstance(patterns, (list, tuple)):
+        raise TypeError(written)
+    words = tuple(_word(pattern, folder) for pattern in patterns)
+    for word in words:
+        try:
+            re.compile(word)
+        except re.error as error:
+            raise ValueError(str(error)) from error
+    return words
+
+
+def _days_by_state(written: object, folder: str) -> tuple[str, ...]:
+    if isinstance(written, Mapping):
+        written = [f"{name}={days}" for name, days in written.items()]
+    found: list[str] = []
+    for word in _words(written, folder):
+        name, _, days = word.partition("=")
+        state = _FINAL_STATES[name.strip().lower()]
+        found.append(f"{state.label}={_seconds(days, folder):g}")
+    return tuple(found)
+
+
+def _history(written: object, folder: str) -> str:
+    word = _word(written, folder)
+    if word.lower() in ("off", "false", "none"):
+        return OFF
+    if ":" not in word:
+        raise ValueError(word)
+    return word
+
+
 def _folder(written: object, folder: str) -> Path:
     path = written if isinstance(written, Path) else Path(_word(written, folder))
     return Path(folder or os.sep, path.expanduser())
@@ -116,6 +152,10 @@ _LEVELS: dict[str, Level] = {
 _COLORS: dict[str, Colors] = {"auto": "auto", "true": "true", "false": "false"}
 _PROGRESS: dict[str, Progress] = {"auto": "auto", "on": "on", "off": "off", "plain": "plain"}
 
+OFF = "off"
+"""Of a history: none is kept."""
+_FINAL_STATES = {state.label.lower(): state for state in StateName if state.final}
+
 FLAG = Kind(parse=one_of(_FLAGS).parse, allowed="true or false")
 COUNT = Kind(parse=partial(_whole, least=0), allowed="a whole number from 0")
 WORKERS = or_none(Kind(parse=partial(_whole, least=1), allowed="a whole number from 1"))
@@ -123,6 +163,17 @@ SECONDS = Kind(parse=_seconds, allowed="a number of seconds from 0")
 DELAYS = Kind(parse=_delays, allowed="a number of seconds, or a list of them such as 1,10,60")
 WORD = Kind(parse=_word, allowed="a name")
 WORDS = Kind(parse=_words, allowed="names with commas between them, or a list of names")
+PATTERNS = Kind(
+    parse=_patterns, allowed="regular expressions with spaces between them, or a list of them"
+)
+DAYS = Kind(parse=_seconds, allowed="a number of days from 0")
+DAYS_BY_STATE = Kind(
+    parse=_days_by_state, allowed="final states and days such as completed=30,failed=365"
+)
+HISTORY = Kind(
+    parse=_history,
+    allowed="a URL such as sqlite:////data/runs.db or postgresql://user@host/name, or off",
+)
 FOLDER = Kind(parse=_folder, allowed="a folder")
 PLACE = Kind(parse=_place, allowed="a folder or a URL such as s3://bucket/results")
 LEVEL = one_of(_LEVELS)

@@ -27,10 +27,14 @@ from pathlib import Path
 from fanfold.engine.settings.kinds import (
     COLORS,
     COUNT,
+    DAYS,
+    DAYS_BY_STATE,
     DELAYS,
     FLAG,
     FOLDER,
+    HISTORY,
     LEVEL,
+    PATTERNS,
     PLACE,
     PROGRESS,
     SECONDS,
@@ -142,6 +146,37 @@ class Settings:
         kind=WORD,
         default="pickle",
         description="How results are written: pickle, json, compressed/pickle, ...",
+    )
+    history_url = Setting(
+        name="history.url",
+        kind=HISTORY,
+        default="",
+        derive=lambda home: f"sqlite:///{home / 'history.db'}",
+        description="Where runs are recorded, or off; by default <home>/history.db.",
+    )
+    history_keep_days = Setting(
+        name="history.keep_days",
+        kind=DAYS,
+        default=90.0,
+        description="Days after which runs that are over are removed; 0 keeps them for ever.",
+    )
+    history_keep_days_by_state: Setting[tuple[str, ...]] = Setting(
+        name="history.keep_days_by_state",
+        kind=DAYS_BY_STATE,
+        default=(),
+        description="The same for single states, such as completed=30,failed=365.",
+    )
+    history_lines_per_run = Setting(
+        name="history.lines_per_run",
+        kind=COUNT,
+        default=100_000,
+        description="Log lines that are recorded of a flow run; the rest is only counted.",
+    )
+    logging_masked: Setting[tuple[str, ...]] = Setting(
+        name="logging.masked",
+        kind=PATTERNS,
+        default=(),
+        description="Regular expressions; what they match in a line of a log is masked.",
     )
     runner_thread_pool_max_workers: Setting[int | None] = Setting(
         name="runner.thread_pool_max_workers",
