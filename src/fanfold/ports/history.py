@@ -1,8 +1,8 @@
 """The history port: the record of all runs, who holds which run, and named documents.
 
 Three small interfaces, implemented together by each adapter: `Journal` (record, read, prune,
-status, vacuum), `Leases` (owner, take, renew, release, reap, cancel) and `Catalog` (put, get,
-names, drop).
+status, vacuum), `Leases` (owner, take, renew, release, abandon, reap, cancel) and `Catalog` (put,
+get, list, drop).
 
 The rules, numbered as tests and comments name them:
 
@@ -105,6 +105,13 @@ class Leases(Protocol):
 
     def release(self, owner: str, names: Collection[str] | None = None) -> None:
         """Give leases back; None: all of the owner's. Those of others are left alone."""
+        ...
+
+    def abandon(self, owner: str) -> None:
+        """Let all leases of an owner expire now, as if he had died: `reap` finds them at once.
+
+        They are his no more: a later `renew`, `release` or `close` doesn't touch them.
+        """
         ...
 
     def reap(self, owner: str, limit: int = 100) -> list[Lease]:

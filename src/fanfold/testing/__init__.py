@@ -1,6 +1,7 @@
-"""For tests: of flows and tasks (`harness`, `Faults`, `Ledger`), and of runners (`runners`).
+"""For tests: of flows and tasks (`harness`, ...), of runners (`runners`), of `histories`.
 
-The suites for those who write runners need pytest and psutil; the rest needs nothing.
+The suite for those who write runners needs pytest and psutil, that for those who write histories
+pytest and hypothesis, and `postgresql` psycopg; the rest needs nothing.
 """
 
 from importlib import import_module

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -163,6 +164,16 @@ def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
     assert store.create("a/b/d", b"3")
 
     assert store.read("a/b/c") == b"2"
+
+
+def test_a_root_that_was_removed_is_made_again_for_a_new_folder(tmp_path: Path) -> None:
+    store = FsspecStore(str(tmp_path / "root"))
+    store.write("a/b", [b"1"])
+    shutil.rmtree(tmp_path / "root")
+
+    store.write("c/d", [b"2"])
+
+    assert store.names("") == ["c/d"]
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
