@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fanfold.tasks import Task as Task
     from fanfold.tasks import task as task
     from fanfold.transactions import transaction as transaction
+    from fanfold.values.secrets import Secret as Secret
     from fanfold.values.states import State as State
 
 _HOMES = {
@@ -40,6 +41,7 @@ _HOMES = {
     "MapFuture": "fanfold.engine.futures:MapFuture",
     "NO_CACHE": "fanfold.caching:NO_CACHE",
     "RUN_ID": "fanfold.caching:RUN_ID",
+    "Secret": "fanfold.values.secrets:Secret",
     "State": "fanfold.values.states:State",
     "TASK_SOURCE": "fanfold.caching:TASK_SOURCE",
     "Task": "fanfold.tasks:Task",
@@ -61,7 +63,16 @@ _HOMES = {
 
 _MODULES = frozenset(
     {
-        *("annotations", "cache_policies", "caching", "context", "exceptions", "flows", "futures"),
+        *(
+            "annotations",
+            "artifacts",
+            "cache_policies",
+            "caching",
+            "context",
+            "exceptions",
+            "flows",
+            "futures",
+        ),
         *("logging", "runs", "runtime", "serializers", "states", "task_runners", "tasks"),
         *("testing", "transactions"),
     }
@@ -78,6 +89,7 @@ __all__ = [
     "CachePolicy",
     "Flow",
     "MapFuture",
+    "Secret",
     "State",
     "Task",
     "TaskFuture",

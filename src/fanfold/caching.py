@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from fanfold.engine import keys
+from fanfold.engine.keys.forms import module_named
 from fanfold.engine.keys.makers import KeyMaker, OfInputs, Same, Unkeyed, marked
 from fanfold.engine.keys.policies import DEFAULT as DEFAULT
 from fanfold.engine.keys.policies import FLOW_PARAMETERS as FLOW_PARAMETERS
@@ -57,7 +58,7 @@ class KeyFacts:
     fn: Callable[..., Any]
     run_id: str
     flow_run_id: str
-    """Empty outside of flows."""
+    """Empty outside of flows. In a retry, that of the run which it does anew."""
     flow_parameters: Mapping[str, Any] | None
     task: Any = None
     """The task itself, for policies that users wrote."""
@@ -139,7 +140,7 @@ def _context(facts: KeyFacts) -> TaskRunContext:
 
 
 def _type_name(policy: CachePolicy) -> str:
-    return f"{type(policy).__module__}:{type(policy).__qualname__}"
+    return f"{module_named(type(policy))}:{type(policy).__qualname__}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +190,6 @@ class KeyByFunction:
         task = self.task
         if task is None:
             task = TaskFacts(name=info.of or info.name, fn=taken_apart(spec.fn)[0])
-        context = TaskRunContext(task=task, run_id=info.id, flow_run_id=info.flow_run_id)
+        context = TaskRunContext(task=task, run_id=info.id, flow_run_id=info.key_run_id)
         key = self.function(context, arguments)
         return None if key is None else keys.digest({"key": key})

@@ -18,7 +18,9 @@ from typing import (
 
 from fanfold.engine import registry, settings
 from fanfold.engine.context import ResultOptions, RunInfo
-from fanfold.engine.execution import Execution, FlowSpec
+from fanfold.engine.debugging import replaying
+from fanfold.engine.execution import Execution
+from fanfold.engine.flow_spec import FlowSpec
 from fanfold.engine.futures import MapFuture, TaskFuture
 from fanfold.engine.limits.deadlines import checked_timeout
 from fanfold.engine.naming import RunName, checked_run_name
@@ -144,6 +146,16 @@ class Flow(Submittable[P, R]):
         given = self.options.get("retries")
         return settings.current().flows_default_retries if given is None else given
 
+    @property
+    def results(self) -> ResultOptions:
+        """What it says of the results of its tasks; asking for more of them keeps them."""
+        options = self.options
+        storage = options.get("result_storage")
+        persist, serializer = options.get("persist_result"), options.get("result_serializer")
+        if persist is None and (storage is not None or serializer):
+            persist = True
+        return ResultOptions(persist=persist, storage=storage, serializer=serializer)
+
     def called(
         self,
         args: tuple[Any, ...],
@@ -234,13 +246,10 @@ class Flow(Submittable[P, R]):
 
     def _spec(self) -> FlowSpec:
         options, held = self.options, settings.current()
+        replayed = replaying() is not None
         delays = options.get("retry_delay_seconds")
         if delays is None:
             delays = held.flows_default_retry_delay_seconds
-        storage = options.get("result_storage")
-        persist = options.get("persist_result")
-        if persist is None and (storage is not None or options.get("result_serializer")):
-            persist = True
         return FlowSpec(
             flow=self,
             fn=self.fn,
@@ -248,22 +257,18 @@ class Flow(Submittable[P, R]):
             version=self.version,
             tags=self.tags,
             run_name=self.flow_run_name,
-            retries=self.retries,
+            retries=0 if replayed else self.retries,
             delays_s=delays_in_seconds(delays, self.retries) if held.retry_delays else (),
             timeout_s=self.timeout_seconds,
             log_prints=held.logging_log_prints or None
             if self.log_prints is None
             else self.log_prints,
             loggers=tuple(held.logging_extra_loggers),
-            results=ResultOptions(
-                persist=persist,
-                storage=storage,
-                serializer=options.get("result_serializer"),
-            ),
-            runner=lambda: registry.runner(self.task_runner),
+            results=self.results,
+            runner=lambda: registry.runner("inline" if replayed else self.task_runner),
             validate=self.validate,
             bind=self._bound,
-            hooks=self.hooks,
+            hooks={} if replayed else self.hooks,
             is_async=self.is_async,
             yields=self.yields,
             keep=self._keep,
@@ -273,7 +278,7 @@ class Flow(Submittable[P, R]):
     def _keep(self, info: RunInfo, value: Any) -> Stored | None:
         held, results = settings.current(), info.results
         persists = held.results_persist_by_default if results.persist is None else results.persist
-        if not persists:
+        if not persists or replaying() is not None:
             return None
         store = registry.result_store_of(results.storage or held.results_default_storage)
         serializer = results.serializer or held.results_default_serializer

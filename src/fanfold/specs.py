@@ -12,10 +12,20 @@ from fanfold.caching import DEFAULT, NO_CACHE, KeyByFunction, KeyFacts, key_make
 from fanfold.engine import keys, registry, settings
 from fanfold.engine.binding import Bound
 from fanfold.engine.calls import Call
-from fanfold.engine.context import TASK_RUN, ResultOptions, RunInfo, current, current_tags
+from fanfold.engine.context import (
+    TASK_RUN,
+    ResultOptions,
+    RunInfo,
+    current,
+    current_tags,
+    parent_id,
+)
+from fanfold.engine.debugging import replaying
 from fanfold.engine.direct import HERE
+from fanfold.engine.flow import recorded_under
+from fanfold.engine.keys.forms import module_named
 from fanfold.engine.results.committing import look_up, write_index
-from fanfold.engine.results.object_names import filled_in
+from fanfold.engine.results.object_names import filled_in, index_prefix, split_index_name
 from fanfold.engine.results.parts import Part
 from fanfold.engine.results.segments import Lookup
 from fanfold.engine.results.transaction import joined
@@ -23,7 +33,7 @@ from fanfold.engine.spec import CacheSpec, Hooks, TaskSpec, taken_apart
 from fanfold.engine.telling import level
 from fanfold.options import delays_in_seconds
 from fanfold.ports.results import ResultStore
-from fanfold.ports.runner import Session
+from fanfold.ports.runner import Session, TaskRunner
 from fanfold.values.errors import ResourcesUnavailable
 from fanfold.values.ids import new_id
 
@@ -73,7 +83,7 @@ def call_of(
         around=None if session is HERE or not here else copy_context(),
         part=part if here else None,
     )
-    return Call(
+    call = Call(
         spec=spec,
         sources=bound.sources,
         count=bound.count,
@@ -81,6 +91,8 @@ def call_of(
         infrastructure_retries=task.infrastructure_retries,
         part=part,
     )
+    replay = replaying()
+    return call if replay is None else replay.instead(call)
 
 
 def _delays(task: "Task[..., Any]", retries: int) -> tuple[float, ...]:
@@ -118,19 +130,17 @@ def _info(task: "Task[..., Any]", single: bool, first: int, travels: bool) -> Ru
         log_prints=log_prints,
         flow=flow,
         results=_results(task).over(results),
-        parent_id=_parent_id(),
+        parent_id=parent_id(),
         single=single,
         first=first,
         log_level=level() if travels else 0,
         loggers=held.logging_extra_loggers if travels else (),
+        recorded_under=recorded_under(_default_runner),
     )
 
 
-def _parent_id() -> str:
-    """Return the id of the task run whose code this is."""
-    around = current()
-    element = around.element if around is not None else None
-    return around.info.element_id(element.index) if around is not None and element else ""
+def _default_runner() -> TaskRunner:
+    return registry.runner(None)
 
 
 def _results(task: "Task[..., Any]") -> ResultOptions:
@@ -154,6 +164,8 @@ def afforded(task: "Task[..., Any]", session: Session) -> Session:
     Raises:
         ResourcesUnavailable: It can't.
     """
+    if replaying() is not None:
+        return session
     honoured = session.traits.honours
     beyond = {
         name: amount
@@ -168,6 +180,24 @@ def afforded(task: "Task[..., Any]", session: Session) -> Session:
             f"{offers}. Use another task_runner, or with_options(resources=None)."
         )
     return session
+
+
+def kept_runs(task: "Task[..., Any]", around: ResultOptions) -> frozenset[str]:
+    """Return the ids of the task's runs of which results are kept.
+
+    Args:
+        task: The task.
+        around: How its flow keeps results.
+
+    Raises:
+        StoreError: The store can't be asked.
+    """
+    results, held = _results(task).over(around), settings.current()
+    persist = held.results_persist_by_default if results.persist is None else results.persist
+    if not persist:
+        return frozenset()
+    names = _store(results.storage).names(index_prefix(_folder(task)))
+    return frozenset(split_index_name(name)[0] for name in names)
 
 
 def _cache(task: "Task[..., Any]", info: RunInfo) -> CacheSpec | None:
@@ -211,7 +241,7 @@ def _key(task: "Task[..., Any]", info: RunInfo) -> Callable[..., bytes | None] |
         task_key=task.task_key,
         fn=task.fn,
         run_id=info.id,
-        flow_run_id=info.flow_run_id,
+        flow_run_id=info.key_run_id,
         flow_parameters=flow.parameters if flow is not None else None,
         task=task,
     )
@@ -221,7 +251,7 @@ def _key(task: "Task[..., Any]", info: RunInfo) -> Callable[..., bytes | None] |
 def _folder(task: "Task[..., Any]") -> str:
     """The task's folder in the store: readable, and different for tasks of equal names."""
     function, _, _ = taken_apart(task.fn)
-    origin = (function.__module__, function.__qualname__, task.name)
+    origin = (module_named(function), function.__qualname__, task.name)
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", task.name)[:40]
     return f"{readable}-{keys.digest(origin).hex()[:12]}"
 

@@ -38,8 +38,9 @@ from fanfold.engine.direct import (
     call_here_yielding,
     call_here_yielding_async,
 )
-from fanfold.engine.flow import owner, trimmed
+from fanfold.engine.flow import owner, recorder, trimmed
 from fanfold.engine.futures import MapFuture, TaskFuture
+from fanfold.engine.keys.forms import module_named
 from fanfold.engine.keys.policies import checked_isolation
 from fanfold.engine.limits.deadlines import checked_timeout
 from fanfold.engine.mapping import map_streamed
@@ -197,7 +198,7 @@ class Task(Submittable[P, R]):
     def task_key(self) -> str:
         """What tells it from other tasks: where its function is from, and its name."""
         function, _, _ = taken_apart(self.fn)
-        return f"{function.__module__}.{function.__qualname__}:{self.name}"
+        return f"{module_named(function)}.{function.__qualname__}:{self.name}"
 
     def called(
         self,
@@ -217,7 +218,7 @@ class Task(Submittable[P, R]):
             return self._refused(error, return_state)
         if self.yields and not return_state:
             return _items_async(call) if self.is_async else _items(call)
-        return _ended(call_here(call), return_state)
+        return _ended(call_here(call, recorder(_default_runner)), return_state)
 
     async def _call_async(
         self,
@@ -235,7 +236,8 @@ class Task(Submittable[P, R]):
                 call = await asyncio.to_thread(self._call, args, kwargs, wait_for)
         except UpstreamFailed as error:
             return self._refused(error, return_state)
-        return _ended(await call_here_async(call), return_state)
+        run = await call_here_async(call, recorder(_default_runner))
+        return _ended(run, return_state)
 
     def _refused(self, error: UpstreamFailed, return_state: bool) -> State:
         """End a direct call that can't begin; its hooks hear of it."""
@@ -422,7 +424,7 @@ def _value(future: TaskFuture[Any]) -> Any:
 
 
 def _items(call: Call) -> Any:
-    run = yield from call_here_yielding(call)
+    run = yield from call_here_yielding(call, recorder(_default_runner))
     value = _value(TaskFuture(run))
     if run.states[0] == StateName.CACHED:
         yield from value
@@ -430,7 +432,8 @@ def _items(call: Call) -> Any:
 
 async def _items_async(call: Call) -> Any:
     runs: list[Run] = []
-    async with aclosing(call_here_yielding_async(call, runs.append)) as items:
+    told = call_here_yielding_async(call, runs.append, recorder(_default_runner))
+    async with aclosing(told) as items:
         async for item in items:
             yield item
     value = _value(TaskFuture(runs[0]))

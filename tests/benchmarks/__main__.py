@@ -26,11 +26,13 @@ from typing import Any
 from tests.benchmarks import (
     calls,
     durations,
+    history,
     keys,
     kills,
     machine,
     memory,
     options,
+    recording,
     rows,
     start,
     throughput,
@@ -40,6 +42,8 @@ from tests.benchmarks.grounds import NAMES, opened
 BENCHMARKS: dict[str, ModuleType] = {
     "start": start,
     "calls": calls,
+    "recording": recording,
+    "history": history,
     "keys": keys,
     "options": options,
     "throughput": throughput,

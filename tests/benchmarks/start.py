@@ -2,8 +2,8 @@
 
 `import` rows: seconds of the import statement alone, taken inside fresh processes, which take
 turns; the page cache is warm. Beside it stand the three packages that any such library needs.
-`script` row: a whole process that runs one flow with one task (`hello.py`), beside one that does
-nothing.
+`script` rows: a whole process that runs one flow with one task (`hello.py`), unrecorded beside one
+that does nothing, then recorded beside unrecorded: in a home that is there, and in one that isn't.
 """
 
 import os
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from statistics import median
 
@@ -22,7 +23,7 @@ GROUNDS = ("inline",)
 """Nothing is started: what is measured lives in processes of its own."""
 
 PAIRS, QUICK_PAIRS = 15, 5
-SCRIPT_AIM_S = 0.4
+SCRIPT_AIM_S, RECORDED_AIM_S = 0.4, 0.5
 TIMEOUT_S = 60.0
 
 OURS = "from fanfold import flow, task"
@@ -48,18 +49,40 @@ def measure(ground: Ground, quick: bool) -> Iterator[Row]:
         aim=near(1.3),
     )
     with tempfile.TemporaryDirectory() as folder:
-        hello, nothing = _in_turns(
-            lambda: _process([str(HELLO)], folder), lambda: _process(["-c", "pass"], folder), pairs
-        )
-    yield Row(
-        what="script with a flow and a task",
-        where="threads",
-        n=pairs,
-        ours=hello,
-        beside=nothing,
-        beside_what="python -c pass",
-        aim=under(SCRIPT_AIM_S, "s"),
+        yield from _scripts(Path(folder), pairs)
+
+
+def _scripts(folder: Path, pairs: int) -> Iterator[Row]:
+    homes = (folder / str(number) for number in count())
+
+    def unrecorded() -> float:
+        return _process([str(HELLO)], folder / "home", FANFOLD_HISTORY_URL="off")
+
+    def recorded() -> float:
+        return _process([str(HELLO)], folder / "home")
+
+    def first() -> float:
+        return _process([str(HELLO)], next(homes))
+
+    def nothing() -> float:
+        return _process(["-c", "pass"], folder)
+
+    kinds = (
+        ("script with a flow and a task", unrecorded, nothing, "python -c pass", SCRIPT_AIM_S),
+        ("the same, recorded", recorded, unrecorded, "history off", RECORDED_AIM_S),
+        ("the first one in a home", first, unrecorded, "history off", RECORDED_AIM_S),
     )
+    for what, ours, beside, beside_what, aim_s in kinds:
+        taken, other = _in_turns(ours, beside, pairs)
+        yield Row(
+            what=what,
+            where="threads",
+            n=pairs,
+            ours=taken,
+            beside=other,
+            beside_what=beside_what,
+            aim=under(aim_s, "s"),
+        )
 
 
 def _in_turns(
@@ -76,8 +99,8 @@ def _imported(statement: str) -> float:
     return float(done.stdout)
 
 
-def _process(arguments: list[str], home: str) -> float:
-    environment = os.environ | {"FANFOLD_HOME": home}
+def _process(arguments: list[str], home: Path, **variables: str) -> float:
+    environment = os.environ | {"FANFOLD_HOME": str(home)} | variables
     began = time.perf_counter()
     subprocess.run(
         [sys.executable, *arguments],

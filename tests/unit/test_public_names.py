@@ -14,6 +14,7 @@ PUBLIC = [
     "CachePolicy",
     "Flow",
     "MapFuture",
+    "Secret",
     "State",
     "Task",
     "TaskFuture",

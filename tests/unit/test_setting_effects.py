@@ -7,12 +7,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fanfold import INPUTS, flow, task
+from fanfold.adapters.history.memory import MemoryHistory
+from fanfold.engine.recording import pruning, recorder
+from fanfold.engine.settings import temporary
+from fanfold.values.facts import Batch, FlowRunMade, FlowRunMoved
+from fanfold.values.ids import new_id
+from fanfold.values.records import FlowRuns, Lines
+from fanfold.values.states import StateName
 from tests.unit.option_effects import Make, effect
 from tests.unit.test_option_effects import DELAY_S, Calls, files, lines, say
 
@@ -175,3 +184,72 @@ def test_lines_of_other_loggers_come_home(make: Make, caplog: pytest.LogCaptureF
     with make.settings(logging__extra_loggers=["users_library"]):
         flow(around, task_runner="processes")()
     assert "spoken" in lines(caplog)
+
+
+@contextmanager
+def history_of_lines(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
+    """Record in a history of its own; gives what returns the messages of its lines."""
+    url = f"memory://{new_id()}"
+
+    def messages() -> list[str]:
+        kept = recorder.current()
+        assert kept is not None
+        assert kept.flush(20.0)
+        told = MemoryHistory(url).read(Lines(logger="fanfold.flow_runs"))
+        return [line.message for line in told]
+
+    with caplog.at_level(logging.INFO, "fanfold"), temporary({"history.url": url}):
+        yield messages
+
+
+@effect("settings.logging.masked")
+def test_what_the_patterns_match_is_not_recorded(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    with history_of_lines(caplog) as messages, make.settings(logging__masked=[r"key-\d+"]):
+        flow(lambda: print("with key-123"), log_prints=True)()
+        assert "with ********" in messages()
+
+
+@effect("settings.history.lines_per_run")
+def test_so_many_lines_are_recorded(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    with history_of_lines(caplog) as messages, make.settings(history__lines_per_run=2):
+        flow(lambda: [print(number) for number in range(5)] and None, log_prints=True)()
+        assert len(messages()) == 2
+
+
+@effect("settings.history.url")
+def test_runs_are_recorded_there(make: Make) -> None:
+    url = f"memory://{new_id()}"
+    with make.settings(history__url=url):
+        flow(double)(3)
+        kept = recorder.current()
+    assert kept is not None and kept.flush(20.0)
+    assert [run.flow for run in MemoryHistory(url).read(FlowRuns())] == ["double"]
+
+
+def left_of_runs(days: int) -> list[str]:
+    """Return the states of the runs that are left so long after a completed and a failed one."""
+    history = MemoryHistory(f"memory://{new_id()}")
+    for state in (StateName.COMPLETED, StateName.FAILED):
+        run = new_id()
+        facts = (
+            FlowRunMade(flow_run_id=run, flow="f", name="n", owner="", at_us=1),
+            FlowRunMoved(flow_run_id=run, state=StateName.RUNNING, at_us=1),
+            FlowRunMoved(flow_run_id=run, state=state, at_us=1),
+        )
+        history.record(Batch(writer=new_id(), number=1, facts=facts))
+    pruning.Pruning(pruning.retention()).some(history, days * pruning.DAY_US)
+    return [run.state.label for run in history.read(FlowRuns())]
+
+
+@effect("settings.history.keep_days")
+def test_runs_that_are_older_are_removed(make: Make) -> None:
+    with make.settings(history__keep_days=10):
+        assert left_of_runs(11) == []
+
+
+@effect("settings.history.keep_days_by_state")
+def test_runs_in_some_states_are_removed_sooner(make: Make) -> None:
+    with make.settings(history__keep_days_by_state="completed=10"):
+        assert left_of_runs(11) == ["Failed"]

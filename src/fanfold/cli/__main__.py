@@ -1,19 +1,29 @@
 """Run the command line: `fanfold`, or `python -m fanfold.cli`.
 
-Exit codes: 0 when it was done, 1 when it couldn't be done, 2 when the command was wrong.
+What the exit codes say is in `cli.exits`.
 """
 
+import io
+import sys
 from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from fanfold.cli.exits import Exit, complaint
 from fanfold.engine.settings.lookup import nearest
 from fanfold.values.errors import FanfoldError
 
 NOUNS = {
+    "artifacts": ("fanfold.cli.artifacts", "What runs made for people to look at."),
+    "completion": ("fanfold.cli.completion", "Let a shell complete commands, runs and flows."),
     "config": ("fanfold.cli.config", "Look at settings and change them; profiles."),
+    "db": ("fanfold.cli.db", "The history's database: its state, upgrades, old runs."),
+    "doctor": ("fanfold.cli.doctor", "Find out what is wrong here, and what to do about it."),
     "migrate": ("fanfold.cli.migrate", "Move a project from Prefect to Fanfold."),
+    "run": ("fanfold.cli.run", "Run a flow of a file or module."),
+    "runs": ("fanfold.cli.runs", "Look at runs and their logs; cancel, retry, debug them."),
 }
 """For each noun the module whose `command` it is, and what `fanfold --help` says of it.
 
@@ -48,11 +58,23 @@ class Nouns(click.Group):
             formatter.write_dl([(noun, NOUNS[noun][1]) for noun in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; what Fanfold has to complain about exits with 1."""
+        """Run a command; what Fanfold has to complain about is a line, and Ctrl-C is silent."""
         try:
             return super().invoke(ctx)
         except FanfoldError as error:
-            raise click.ClickException(str(error)) from error
+            raise complaint(error) from error
+        except KeyboardInterrupt:
+            ctx.exit(Exit.INTERRUPTED)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the nouns that begin so, without loading them."""
+        nouns = [
+            CompletionItem(noun, help=NOUNS[noun][1])
+            for noun in self.list_commands(ctx)
+            if noun.startswith(incomplete)
+        ]
+        # Past click.Group, which would load every noun to ask whether it is hidden.
+        return nouns + click.Command.shell_complete(self, ctx, incomplete)
 
 
 @click.command(cls=Nouns)
@@ -63,6 +85,10 @@ def fanfold() -> None:
 
 def main() -> None:
     """Run the command line, and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        # What others named or logged may have characters that an output's encoding lacks.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     fanfold(prog_name="fanfold")
 
 

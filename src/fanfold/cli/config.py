@@ -3,12 +3,12 @@
 import json
 import re
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from fanfold.cli import profiles as file
+from fanfold.cli.tables import Column, show
 from fanfold.engine import settings
 from fanfold.engine.settings.files import Profiles
 from fanfold.engine.settings.lookup import (
@@ -25,6 +25,11 @@ from fanfold.values.errors import UsageError
 FIRST_PROFILE = "default"
 """The profile that `set` makes where none is active."""
 _COMMAND_LINE = "command line"
+_COLUMNS = (
+    Column(title="Setting", whole=True),
+    Column(title="Value", fold=True),
+    Column(title="Source", fold=True),
+)
 
 
 @click.group(invoke_without_command=True)
@@ -49,7 +54,7 @@ def view(as_json: bool = False, show_defaults: bool = False) -> None:
     if as_json:
         click.echo(json.dumps({each.name: _described(each) for each in shown}, indent=2))
         return
-    _show(("Setting", "Value", "Source"), [(e.name, written(e.value), e.source) for e in shown])
+    show(_COLUMNS, [(e.name, written(e.value), e.source) for e in shown])
     if len(shown) < len(found) and sys.stdout.isatty():
         click.echo(f"{len(found) - len(shown)} more have their defaults: --show-defaults")
 
@@ -104,10 +109,10 @@ def ls() -> None:
     known = profiles()
     selected = PROFILE.text() or known.active
     rows = [
-        (name, "active" if name == selected else "", str(len(table)))
+        (name, "active" if name == selected else "", len(table))
         for name, table in known.tables.items()
     ]
-    _show(("Profile", "", "Values"), rows)
+    show(("Profile", "", Column(title="Values", right=True)), rows)
 
 
 @profiles_.command()
@@ -162,25 +167,6 @@ def _described(found: Found) -> dict[str, Any]:
         "source": found.source,
         "description": settings.TABLE[found.name].description,
     }
-
-
-def _show(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    if not sys.stdout.isatty():
-        for row in rows:
-            click.echo("\t".join(row))
-        return
-    from rich.console import Console  # 40 ms, for terminals alone
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*titles, box=None, pad_edge=False, header_style="bold")
-    for column in table.columns:
-        column.overflow = "fold"
-    table.columns[0].no_wrap = True
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    colors = settings.current().logging_colors
-    Console(no_color=colors == "false", highlight=False).print(table)
 
 
 def _assigned(assignment: str) -> tuple[str, Any]:

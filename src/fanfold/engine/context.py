@@ -64,6 +64,12 @@ class RunInfo:
     """Of a task run: the flow run around it. Of a flow run: the one that called it."""
     parameters: Mapping[str, Any] = field(default_factory=Parameters)
     """Of a flow run: its arguments by name, defaults included."""
+    retry_of: str = ""
+    """Of a flow run: id of the one that it does anew."""
+    key_id: str = ""
+    """Of a flow run: stands for it in keys; its own id where empty. Runs that share one find each
+    other's results: a retry has that of the run that it does anew, a subflow one that is made of
+    its caller's and of the call."""
     run_count: int = 1
     started: datetime | None = None
     first: int = 0
@@ -78,6 +84,8 @@ class RunInfo:
     """Lines below it don't travel home from a worker."""
     loggers: tuple[str, ...] = ()
     """Other loggers whose lines belong to the run."""
+    recorded_under: str = ""
+    """Id of the flow run that the driver records it under; empty where no history is kept."""
 
     @property
     def flow_run_id(self) -> str:
@@ -85,6 +93,17 @@ class RunInfo:
         if self.kind == FLOW_RUN:
             return self.id
         return self.flow.id if self.flow is not None else ""
+
+    @property
+    def key_run_id(self) -> str:
+        """What stands in keys for the flow run that it belongs to; empty outside of flows."""
+        flow = self if self.kind == FLOW_RUN else self.flow
+        return flow.key_id or flow.id if flow is not None else ""
+
+    @property
+    def recorded(self) -> bool:
+        """Whether a history is kept, so that workers tell what only they know."""
+        return bool(self.recorded_under)
 
     def element_id(self, index: int) -> str:
         """Return the task run id of an element; a single call is its run."""
@@ -117,6 +136,9 @@ class RunContext:
     """The live flow run, at the driver; None inside tasks."""
     at: Callable[[], Element] | None = None
     """Derives the running element; None in flow runs."""
+    recorder: Any = None
+    """Takes what is to be recorded of runs that are started here (`recording.notes.Sink`); None
+    where no history is kept."""
 
     @property
     def element(self) -> Element | None:
@@ -150,6 +172,13 @@ def current() -> RunContext | None:
     return _CURRENT.get()
 
 
+def parent_id() -> str:
+    """Return the id of the task run whose code this is; empty outside of task runs."""
+    around = current()
+    element = around.element if around is not None else None
+    return around.info.element_id(element.index) if around is not None and element else ""
+
+
 @contextmanager
 def running(context: RunContext | None) -> Generator[RunContext | None]:
     """Let the code inside belong to a run, or to none."""
@@ -158,6 +187,34 @@ def running(context: RunContext | None) -> Generator[RunContext | None]:
         yield context
     finally:
         _CURRENT.reset(token)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """What an outermost flow run does anew."""
+
+    retry_of: str = ""
+    """Id of an older run, for the record; empty for none."""
+    key_id: str
+    """Stands for the run in keys, so that what is kept under it is found."""
+
+
+_AGAIN: ContextVar[Again | None] = ContextVar("fanfold_again", default=None)
+
+
+def again() -> Again | None:
+    """Return what an outermost flow run that begins here does anew, None for nothing."""
+    return _AGAIN.get()
+
+
+@contextmanager
+def doing_again(what: Again) -> Generator[None]:
+    """Let the outermost flow runs that begin inside do an older one anew."""
+    token = _AGAIN.set(what)
+    try:
+        yield
+    finally:
+        _AGAIN.reset(token)
 
 
 def current_tags() -> frozenset[str]:

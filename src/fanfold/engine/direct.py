@@ -18,7 +18,9 @@ from fanfold.engine.drive import (
     drive_yielding,
     drive_yielding_async,
 )
-from fanfold.engine.effects import Announce, Commit, Event, Publish, Remake, Submit, Wait
+from fanfold.engine.effects import Announce, Commit, Event, Publish, Record, Remake, Submit, Wait
+from fanfold.engine.recording import accounts
+from fanfold.engine.recording.notes import Sink
 from fanfold.engine.results.committing import write_index
 from fanfold.engine.run import Run
 from fanfold.engine.story import story
@@ -103,6 +105,7 @@ class _Caller:
             Commit: self._commit,
             Publish: self._publish,
             Announce: self._announce,
+            Record: self._record,
             Remake: self._nothing,
         }
 
@@ -177,29 +180,38 @@ class _Caller:
             call_hooks(self._run, effect.indices)
         self._heard.append({"announced": True})
 
+    def _record(self, effect: Record) -> None:
+        if self._run.account is not None:
+            self._run.account.put(effect.notes)
+
     def _nothing(self, effect: Remake) -> None:
         """Nobody depends on a direct call."""
 
 
-def call_here(call: Call) -> Run:
-    """Run one element to its end in this thread and return its run."""
-    run = Run(call, HERE)
+def call_here(call: Call, sink: Sink | None = None) -> Run:
+    """Run one element to its end in this thread and return its run.
+
+    Args:
+        call: What it is made from.
+        sink: Takes what is to be recorded of it.
+    """
+    run = _begun(call, sink)
     drive(story(run), _Caller(run, time.sleep).perform)
     return _over(run)
 
 
-async def call_here_async(call: Call) -> Run:
+async def call_here_async(call: Call, sink: Sink | None = None) -> Run:
     """Run one async element to its end in this loop and return its run."""
     import asyncio  # 10 ms, which only async tasks need
 
-    run = Run(call, HERE)
+    run = _begun(call, sink)
     await drive_async(story(run), _Caller(run, asyncio.sleep, in_loop=True).perform)
     return _over(run)
 
 
-def call_here_yielding(call: Call) -> Generator[Any, None, Run]:
+def call_here_yielding(call: Call, sink: Sink | None = None) -> Generator[Any, None, Run]:
     """Run one call of a generator task, yielding its items; return its run at the end."""
-    run = Run(call, HERE)
+    run = _begun(call, sink)
     caller = _Caller(run, time.sleep, streams=True)
 
     def end_with(_: Any) -> None:
@@ -210,12 +222,12 @@ def call_here_yielding(call: Call) -> Generator[Any, None, Run]:
 
 
 async def call_here_yielding_async(
-    call: Call, end_with: Callable[[Run], None]
+    call: Call, end_with: Callable[[Run], None], sink: Sink | None = None
 ) -> AsyncGenerator[Any]:
     """Do the same for an async generator task; `end_with` gets its run."""
     import asyncio  # 10 ms, which only async tasks need
 
-    run = Run(call, HERE)
+    run = _begun(call, sink)
     caller = _Caller(run, asyncio.sleep, in_loop=True, streams=True)
     told = drive_yielding_async(story(run), caller.perform, lambda _: end_with(_over(run)))
     async with aclosing(told) as items:
@@ -223,11 +235,19 @@ async def call_here_yielding_async(
             yield item
 
 
+def _begun(call: Call, sink: Sink | None) -> Run:
+    run = Run(call, HERE)
+    run.account = accounts.opened(sink, call)
+    return run
+
+
 def _over(run: Run) -> Run:
     for warning in run.warnings:
         logger.warning("%s", warning)
     run.release()
     run.finished = True
+    if run.account is not None:
+        run.account.over(run.states, run.details.get(0))
     context = current()
     if context is not None and context.owner is not None:
         context.owner.tally.add(run)

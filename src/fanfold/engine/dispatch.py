@@ -19,7 +19,7 @@ from fanfold.engine import watching
 from fanfold.engine.announcing import call_hooks
 from fanfold.engine.chunking import Span
 from fanfold.engine.drive import Story
-from fanfold.engine.effects import Announce, Commit, Event, Publish, Remake, Submit, Wait
+from fanfold.engine.effects import Announce, Commit, Event, Publish, Record, Remake, Submit, Wait
 from fanfold.engine.results.committing import write_index
 from fanfold.engine.run import Run
 from fanfold.engine.story import story
@@ -63,6 +63,7 @@ class Dispatcher:
             Publish: self._publish,
             Commit: self._commit,
             Announce: self._announce,
+            Record: self._record,
             Remake: self._remake,
         }
         self._thread = threading.Thread(target=self._loop, name="fanfold-dispatch", daemon=True)
@@ -234,6 +235,10 @@ class Dispatcher:
 
         self._announcer.submit(announce)
 
+    def _record(self, run: Run, desk: _Desk, effect: Record) -> None:
+        if run.account is not None:
+            run.account.put(effect.notes)
+
     def _remake(self, run: Run, desk: _Desk, effect: Remake) -> None:
         for upstream in run.upstream:
             self._news.append((upstream, {"lost": effect.refs}))
@@ -244,6 +249,8 @@ class Dispatcher:
         watching.unwatch(run, run.call.stream)
         if run.owner is not None:
             run.owner.tally.add(run)
+        if run.account is not None:
+            run.account.over(run.states, run.details.get(0))
         self._active.discard(run)
         with run.changed:
             run.finished = True

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fanfold.engine.chunking import Span
+from fanfold.engine.recording.accounts import Note
 from fanfold.engine.work import Work
 from fanfold.ports.runner import Ref
 from fanfold.values.messages import Report
@@ -46,6 +47,13 @@ class Announce:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Tell the history what happened."""
+
+    notes: list[Note]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Remake:
     """Have upstream runs make values again that are gone."""
 
@@ -59,7 +67,7 @@ class Wait:
     until: float | None
 
 
-Effect = Submit | Publish | Commit | Announce | Remake | Wait
+Effect = Submit | Publish | Commit | Announce | Record | Remake | Wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from fanfold.engine import hooks, keys
+from fanfold.engine import hooks, keys, settings
 from fanfold.engine.attempt import ended
 from fanfold.engine.binding import resolved, settled
 from fanfold.engine.consuming import (
@@ -26,10 +26,11 @@ from fanfold.engine.consuming import (
 from fanfold.engine.context import (
     FLOW_RUN,
     Parameters,
-    ResultOptions,
     RunInfo,
+    again,
     current,
     current_tags,
+    parent_id,
     running,
 )
 from fanfold.engine.drive import (
@@ -49,55 +50,27 @@ from fanfold.engine.flow import (
     flow_story,
     trimmed,
 )
+from fanfold.engine.flow_spec import FlowSpec
 from fanfold.engine.limits.alarms import Interrupt
 from fanfold.engine.limits.deadlines import Limiter, call_async
-from fanfold.engine.naming import RunName, run_name
+from fanfold.engine.naming import run_name
 from fanfold.engine.prints import logged
-from fanfold.engine.results.segments import Stored, StoredResult
+from fanfold.engine.recording import masking
+from fanfold.engine.recording import recorder as recorders
+from fanfold.engine.recording.accounts import FlowAccount
+from fanfold.engine.recording.notes import Sink
+from fanfold.engine.results.segments import StoredResult
 from fanfold.engine.returning import state_of
 from fanfold.engine.signals import EXIT_CODE, Terminated, cancellable, terminable
-from fanfold.engine.tally import summary_line
+from fanfold.engine.stopping import CANCELLED, Stop, reach
+from fanfold.engine.tally import showing, summary
 from fanfold.engine.telling import level, tell
-from fanfold.ports.runner import TaskRunner
 from fanfold.values import runs
-from fanfold.values.errors import KeyNotStable, TimedOut, UpstreamFailed
+from fanfold.values.errors import KeyNotStable, RunCancelled, TimedOut, UpstreamFailed
 from fanfold.values.ids import new_id
-from fanfold.values.states import WITH_VALUE, State, StateName, StateType
+from fanfold.values.states import WITH_VALUE, State, StateName
 
-_END: Any = object()
-"""Comes after the last item of a generator."""
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowSpec:
-    """A flow, as its executions need it."""
-
-    flow: Any
-    """What hooks are called with."""
-    fn: Callable[..., Any]
-    name: str
-    version: str | None = None
-    tags: frozenset[str] = frozenset()
-    run_name: RunName = None
-    retries: int = 0
-    delays_s: tuple[float, ...] = ()
-    timeout_s: float | None = None
-    log_prints: bool | None = None
-    loggers: tuple[str, ...] = ()
-    results: ResultOptions
-    runner: Callable[[], TaskRunner]
-    validate: Callable[..., Arguments]
-    """Returns a call's arguments checked and coerced."""
-    bind: Callable[..., Mapping[str, Any]]
-    """Returns a call's arguments by name, defaults included."""
-    hooks: Mapping[StateType, tuple[hooks.Hook, ...]]
-    is_async: bool = False
-    yields: bool = False
-    keep: Callable[[RunInfo, Any], Stored | None]
-    """Writes a run's value where it is kept, None where it isn't; raises if that fails."""
-    in_memory: bool = True
-    """Whether the value itself stays with the run, too."""
+ENDED_AROUND = "The run around it ended."
 
 
 class Execution:
@@ -117,10 +90,15 @@ class Execution:
         around = current()
         parent = around.info if around is not None else None
         self.parent: FlowRun | None = around.owner if around is not None else None
+        self.stop = Stop()
+        self.tries = 0
+        sink: Sink | None = recorders.current() if around is None else around.recorder
+        run_id = new_id()
         prints = spec.log_prints
+        older = again() if parent is None else None
         info = RunInfo(
             kind=FLOW_RUN,
-            id=new_id(),
+            id=run_id,
             name=spec.name,
             of=spec.name,
             version=spec.version,
@@ -128,12 +106,19 @@ class Execution:
             log_prints=prints if prints is not None else bool(parent and parent.log_prints),
             flow=parent,
             parameters=Parameters(),
+            retry_of=older.retry_of if older is not None else "",
+            key_id=older.key_id if older is not None else "",
             started=datetime.now(UTC),
             results=spec.results.over(parent.results) if parent is not None else spec.results,
             log_level=level(),
             loggers=spec.loggers,
+            parent_id=parent_id(),
+            recorded_under=run_id if sink is not None else "",
         )
-        self.run = FlowRun(info, spec.runner())
+        runner = spec.runner()
+        self.run = FlowRun(info, runner, sink)
+        self.account = FlowAccount(sink, info)
+        self.account.made(info, spec.fn, type(runner).__name__)
         self.call: Any = None
         self._before: State | None = None
         """What an earlier try of the calling flow got from this call."""
@@ -153,13 +138,17 @@ class Execution:
     def finish(self) -> State:
         """Run to the end and return the final state."""
         with terminable(), self._ending():
-            return self._closed(self._kept(drive(self._story(), self._perform)))
+            state = self._closed(self._kept(drive(self._story(), self._perform)))
+        self.account.flush()
+        return state
 
     async def finish_async(self) -> State:
         """Do so in the running loop."""
         with cancellable() as self._meant, self._ending():
             state = await drive_async(self._story(), self._perform)
-            return self._closed(await self._in_thread(partial(self._kept, state)))
+            state = self._closed(await self._in_thread(partial(self._kept, state)))
+        await self._flushed()
+        return state
 
     def items(self) -> Generator[Any, None, State]:
         """Yield what a generator flow yields; return the final state."""
@@ -170,6 +159,7 @@ class Execution:
 
         with self._ending():
             yield from drive_yielding(self._story(), self._perform_streaming, end_with)
+        self.account.flush()
         return finals[0]
 
     async def items_async(self, end_with: Callable[[State], None]) -> AsyncGenerator[Any]:
@@ -182,6 +172,7 @@ class Execution:
                     async for item in items:
                         yield item
             end_with(self._closed(await self._in_thread(partial(self._kept, finals[0]))))
+        await self._flushed()
 
     def answer(self, state: State, return_state: bool) -> Any:
         """Return what the call returns: the state, or its value.
@@ -225,7 +216,9 @@ class Execution:
 
     def _closed(self, state: State) -> State:
         self.run.close()
+        self.account.moved(state, self.tries)
         self._tell_end(state)
+        self.account.over()
         kept = state.code in WITH_VALUE and not self._left
         if self.parent is not None and self.call is not None and kept:
             self.parent.finish(self.call, state)
@@ -234,12 +227,24 @@ class Execution:
     @contextmanager
     def _ending(self) -> Generator[None]:
         """See that nothing stays open, whatever strikes where no story catches it."""
-        try:
-            yield
-        except BaseException:
-            self.run.abandon(interrupt=True)
-            self.run.close()
-            raise
+        with self.account.watched(self.cancel):
+            try:
+                yield
+            except BaseException as error:
+                self.run.abandon(interrupt=True)
+                self.run.close()
+                self.account.moved(self._end_by(error), self.tries)
+                self.account.over()
+                raise
+
+    async def _flushed(self) -> None:
+        if self.account.flushes:
+            await self._in_thread(self.account.flush)
+
+    def cancel(self) -> None:
+        """Stop the run, as somebody asked for; from any thread, without waiting for its end."""
+        self.stop.ask()
+        self.run.stop_runs()
 
     def _perform(self, effect: Any) -> Any:
         return self._performers[type(effect)](effect)
@@ -269,6 +274,7 @@ class Execution:
             self.args, self.kwargs = resolved((self.args, self.kwargs))
             self.args, self.kwargs = self.spec.validate(*self.args, **self.kwargs)
             self._name()
+            self.account.named(self.run.info, self.args, self.kwargs)
         except UpstreamFailed as error:
             return State(code=StateName.UPSTREAM_FAILED, message=str(error), error=error)
         except Exception as error:  # the run fails by it, and its hooks hear of it
@@ -277,6 +283,7 @@ class Execution:
 
     def _name(self) -> None:
         parameters = Parameters(self.spec.bind(*self.args, **self.kwargs))
+        masking.learn(parameters)
         self.run.info = replace(self.run.info, parameters=parameters)
         with running(self.run.context):
             name = run_name(self.spec.run_name, self.spec.name, lambda: parameters)
@@ -287,13 +294,20 @@ class Execution:
 
         Source: Prefect 3, a retried flow takes the results of its completed, persisted subflows.
         """
-        if self.parent is None or not self.run.info.results.persist:
+        persists = self.run.info.results.persist
+        if persists is None:
+            persists = settings.current().results_persist_by_default
+        if self.parent is None or not persists:
             return None
         try:
             key = keys.digest(dict(self.run.info.parameters), "")
         except KeyNotStable:  # it runs again, as it can't be told whether the call is the same
             return None
         self.call = self.parent.nth_call((self.spec.name, key))
+        # The same for the same call in a later try or a retry of the caller, so that what its own
+        # tasks have kept is found there.
+        key_id = keys.digest((self.parent.info.key_run_id, self.call)).hex()
+        self.run.info = replace(self.run.info, key_id=key_id)
         self._before = self.parent.finished(self.call)
         return self._before
 
@@ -372,7 +386,7 @@ class Execution:
             return self._stopped(effect.error)
         if effect.left:
             self.run.abandon(interrupt=True)
-        _, error = tried(self._entered, self.run.settle)
+        _, error = tried(partial(self._entered, in_loop=False), self.run.settle)
         if error is not None:
             return self._stopped(error)
         # Source: Prefect 3, a generator whose consumer stops early has done what was asked of it.
@@ -389,19 +403,33 @@ class Execution:
         return await self._stopped_async(error)
 
     def _begin(self, effect: CallFlow) -> None:
-        self.run.begin_try(replace(self.run.info, run_count=effect.tries + 1))
+        self.tries = effect.tries + 1
+        if effect.tries:
+            self.account.moved(State(code=StateName.RETRYING), self.tries)
+        self.run.begin_try(replace(self.run.info, run_count=self.tries))
 
     @contextmanager
-    def _entered(self) -> Generator[None]:
-        with running(self.run.context), logged(self.run.info.log_prints):
+    def _entered(self, *, in_loop: bool = True) -> Generator[None]:
+        within = reach(self.stop, in_loop=self.spec.is_async and in_loop)
+        with within, running(self.run.context), logged(self.run.info.log_prints):
             yield
 
     def _stopped(self, error: BaseException) -> State:
         """Return the state that an error brings the run to; what the flow started ends with it."""
+        if self.stop.asked:
+            self.run.abandon(interrupt=True)
+            return self._end_by(error)
         overran = isinstance(error, TimedOut) and error.name == self.spec.name
         self.run.abandon(interrupt=overran or not isinstance(error, Exception))
         if overran:
             return State(code=StateName.TIMED_OUT, message=str(error), error=error)
+        return ended(None, error)
+
+    def _end_by(self, error: BaseException) -> State:
+        """Return the state of a run that something outside of it ends."""
+        if self.stop.asked or isinstance(error, Interrupt):
+            message = CANCELLED if self.stop.asked else ENDED_AROUND
+            return State(code=StateName.CANCELLED, message=message, error=RunCancelled(message))
         return ended(None, error)
 
     # Around the call.
@@ -409,6 +437,7 @@ class Execution:
     def _announced(self, effect: AnnounceFlow) -> Any:
         state, info = effect.state, self.run.info
         if state.code is StateName.RUNNING:
+            self.account.moved(state, 1)
             tell(self.run.context, f"Began ({info.id})")
         called = self.spec.hooks.get(state.type, ())
         run = runs.FlowRun(
@@ -436,14 +465,18 @@ class Execution:
     def _tell_end(self, state: State) -> None:
         good = state.code in WITH_VALUE
         error = None if good else state.failure()
-        facts = self.run.tally.facts(state.name, time.monotonic() - self.began, error)
-        tell(self.run.context, summary_line(facts), logging.INFO if good else logging.ERROR)
+        shown = self.run.info.flow is None and recorders.current() is not None
+        show = showing(self.run.info.id) if shown else ""
+        facts = self.run.tally.facts(state.name, time.monotonic() - self.began, error, show)
+        tell(self.run.context, summary(facts), logging.INFO if good else logging.ERROR)
 
     def _slept(self, effect: Sleep) -> Any:
+        self.account.moved(State(code=StateName.AWAITING_RETRY), self.tries)
         if self.spec.is_async:
             return self._slept_async(effect.seconds)
         try:
-            return time.sleep(effect.seconds)
+            with reach(self.stop):
+                return time.sleep(effect.seconds)
         except Interrupt:  # the time of a flow around this one is over
             raise
         except BaseException as error:  # the run ends by it
@@ -453,7 +486,8 @@ class Execution:
         import asyncio  # 10 ms, which only async flows need
 
         try:
-            return await asyncio.sleep(seconds)
+            with reach(self.stop, in_loop=True):
+                return await asyncio.sleep(seconds)
         except BaseException as error:  # the run ends by it
             return self._stopped(self._meant(error))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import cloudpickle
 
+from fanfold.engine.recording.masking import mask
 from fanfold.values.errors import RemoteError
 from fanfold.values.messages import Failure
 
@@ -24,10 +25,13 @@ def capture(error: BaseException, *, travels: bool) -> Failure:
             that it survives.
     """
     error.__traceback__ = users_frames(error.__traceback__)
+    message, text = str(error), "".join(traceback.format_exception(error))
+    if travels:  # for the driver doesn't know what is secret in this process
+        message, text = mask(message), mask(text)
     return Failure(
         kind=_qualified(type(error)),
-        message=str(error),
-        traceback="".join(traceback.format_exception(error)),
+        message=message,
+        traceback=text,
         where=_first_frame(error.__traceback__),
         error=_pickled(error) if travels else None,
         live=None if travels else error,

@@ -1,10 +1,11 @@
 """A flow run: the session that its tasks run on, the runs it started, the story of its calls."""
 
+import atexit
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakSet
 
@@ -15,12 +16,16 @@ from fanfold.engine.context import FLOW_RUN, RunContext, RunInfo, count_nested, 
 from fanfold.engine.direct import HERE, call_here
 from fanfold.engine.dispatch import dispatcher
 from fanfold.engine.failures import users_frames
+from fanfold.engine.recording import accounts, notes
+from fanfold.engine.recording import recorder as recorders
+from fanfold.engine.recording.notes import FACTS, Sink, travelled
 from fanfold.engine.run import Run
 from fanfold.engine.tally import Tally
 from fanfold.engine.telling import LINE, show
 from fanfold.engine.waiting import callbacks_called
 from fanfold.ports.runner import Session, TaskRunner
 from fanfold.values.errors import SessionClosed
+from fanfold.values.facts import now_us
 from fanfold.values.ids import new_id
 from fanfold.values.states import State, StateName
 
@@ -76,9 +81,11 @@ def flow_story(
 class FlowRun:
     """One execution of a flow. Thread-safe: its tasks may be submitted from any thread."""
 
-    def __init__(self, info: RunInfo, runner: TaskRunner) -> None:
+    def __init__(self, info: RunInfo, runner: TaskRunner, recorder: Sink | None = None) -> None:
         self.info = info
         self.runner = runner
+        self.recorder = recorder
+        """Takes what is to be recorded; None where no history is kept."""
         around = current()
         self._send = around.send if around is not None else None
         """Takes log lines home, where the flow itself runs in another process."""
@@ -97,7 +104,7 @@ class FlowRun:
     @property
     def context(self) -> RunContext:
         """What the flow's code runs in."""
-        return RunContext(info=self.info, send=self._send, owner=self)
+        return RunContext(info=self.info, send=self._send, owner=self, recorder=self.recorder)
 
     @property
     def over(self) -> bool:
@@ -121,8 +128,11 @@ class FlowRun:
             return self._session
 
     def _heard(self, chunk_id: str, message: bytes) -> None:
-        """Take what a running chunk said; a line of a log goes on to where this run's own go."""
-        if self._send is not None and message[:1] == LINE:
+        """Take what a running chunk said; what isn't for us goes on to where this run's own goes."""
+        if message[:1] == FACTS:
+            if self.recorder is not None:
+                self.recorder.put(travelled, message)
+        elif self._send is not None and message[:1] == LINE:
             self._send(message)
         else:
             dispatcher().heard(chunk_id, message)
@@ -135,6 +145,7 @@ class FlowRun:
         """
         run = Run(call, self.session())
         run.owner = self
+        run.account = accounts.opened(self.recorder, call)
         with self._lock:
             self._runs.add(run)
         dispatcher().start(run)
@@ -163,6 +174,11 @@ class FlowRun:
         """Run maps over iterators to their end; each is advanced in the loop's thread."""
         for stream in reversed(list(self.streams)):
             await stream.settle_async()
+
+    def stop_runs(self) -> None:
+        """Stop what was started, where the runner can do that; who waits for it goes on."""
+        if runs := [run for run in self._started() if not run.finished]:
+            dispatcher().cancel(runs, interrupt=True)
 
     def abandon(self, *, interrupt: bool) -> None:
         """Let nothing start any more of what was started.
@@ -234,11 +250,13 @@ class InlineRuns:
     def start(self, call: Call) -> Run:
         """Run all elements now, one after the other."""
         count_nested()
-        run = call_here(call)
+        run = call_here(call, recorder())
         run.owner = self
         return run
 
 
+AD_HOC = "ad-hoc"
+"""The flow that what was called outside of all flows is recorded under."""
 _ad_hoc: FlowRun | None = None
 _ad_hoc_lock = threading.Lock()
 
@@ -249,15 +267,63 @@ def owner(default_runner: Callable[[], TaskRunner]) -> FlowRun | InlineRuns:
     That is the flow run around it; inside a running element its own thread; and outside of
     everything an ad-hoc flow run, which lives as long as the process.
     """
-    global _ad_hoc
     context = current()
     if context is not None:
         return context.owner if context.owner is not None else InlineRuns()
+    return _outside(default_runner)
+
+
+def recorder(default_runner: Callable[[], TaskRunner] | None = None) -> Sink | None:
+    """Return what takes the records of the caller's direct calls, None where no history is kept.
+
+    Args:
+        default_runner: Makes the runner of the ad-hoc flow run, outside of everything.
+    """
+    context = current()
+    if context is not None:
+        return context.recorder
+    return _outside(default_runner).recorder if default_runner is not None else None
+
+
+def recorded_under(default_runner: Callable[[], TaskRunner]) -> str:
+    """Return the flow run that the caller's calls are recorded under, empty if none."""
+    context = current()
+    info = _outside(default_runner).info if context is None else context.info
+    return info.recorded_under
+
+
+def _outside(default_runner: Callable[[], TaskRunner]) -> FlowRun:
+    global _ad_hoc
+    kept = recorders.current()
+    found = _ad_hoc
+    if found is not None and found.recorder is kept:
+        return found
     with _ad_hoc_lock:
         if _ad_hoc is None:
-            info = RunInfo(kind=FLOW_RUN, id=new_id(), name="ad-hoc", of="ad-hoc")
+            info = RunInfo(kind=FLOW_RUN, id=new_id(), name=AD_HOC, of=AD_HOC)
             _ad_hoc = FlowRun(info, default_runner())
+            atexit.register(_end_ad_hoc, _ad_hoc)
+        if _ad_hoc.recorder is not kept:
+            _end_ad_hoc(_ad_hoc)
+            _begin_ad_hoc(_ad_hoc, kept)
         return _ad_hoc
+
+
+def _begin_ad_hoc(run: FlowRun, kept: Sink | None) -> None:
+    """Record an ad-hoc run anew, in the history that is kept now."""
+    run_id = new_id()
+    run.recorder = kept
+    run.info = replace(run.info, id=run_id, recorded_under=run_id if kept is not None else "")
+    if kept is not None:
+        kept.put(notes.flow_run_made, run.info, None, "", now_us())
+        kept.put(notes.flow_run_moved, run_id, StateName.RUNNING, "", "", 1, None, now_us())
+
+
+def _end_ad_hoc(run: FlowRun) -> None:
+    kept, run.recorder = run.recorder, None
+    if kept is not None:
+        ended = (StateName.COMPLETED, "", "", 1, None, now_us())
+        kept.put(notes.flow_run_moved, run.info.id, *ended)
 
 
 @contextmanager
@@ -277,6 +343,7 @@ def ad_hoc_apart() -> Generator[None]:
         if mine is not None:
             mine.abandon(interrupt=False)
             mine.close()
+            _end_ad_hoc(mine)
 
 
 def trimmed(error: BaseException) -> BaseException:

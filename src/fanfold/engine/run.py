@@ -23,6 +23,7 @@ from fanfold.engine.locations import Locations
 from fanfold.engine.losses import Losses
 from fanfold.engine.packing import Packed, pack_inputs, pack_spec
 from fanfold.engine.readiness import Readiness
+from fanfold.engine.recording.accounts import Account
 from fanfold.engine.results.commits import Commits
 from fanfold.engine.results.segments import Lookup
 from fanfold.engine.sources import Sources
@@ -85,6 +86,8 @@ class Run:
         self.chunks_made = 0
         self._sources: Sources | None = call.sources
         self._ready = Readiness(call.sources, self.count)
+        self.account: Account | None = None
+        """What the history is to be told; None where none is kept."""
         self._todo: deque[Batch] = deque()
         self._stalled: list[Batch] = []
         self.flights = Flights()
@@ -199,6 +202,8 @@ class Run:
             self._todo.appendleft(rest)
         self._place(done, report, flight.ref)
         self._note(done, report)
+        if self.account is not None:
+            self.account.chunk(report, done.spans)
         self._losses.forgive()
         if any(code != StateName.FAILED for code, _ in report.states):
             self._losses.read()
@@ -478,8 +483,11 @@ class Run:
     def _finish(self, index: int, state: StateName, failure: Failure) -> None:
         check({self.states[index]}, {state})
         self.states[index] = state
-        self.details[index] = Detail(attempts=self._tries.behind(index), failure=failure)
+        detail = Detail(attempts=self._tries.behind(index), failure=failure)
+        self.details[index] = detail
         self.left -= 1
+        if self.account is not None:
+            self.account.ended(index, state, detail)
         hooks = self.call.spec.hooks
         if hooks is not None and hooks.failure and state.type is StateType.FAILED:
             self.unannounced.append(index)

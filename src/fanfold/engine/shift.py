@@ -23,6 +23,8 @@ from fanfold.engine.limits.deadlines import Limiter, call_async
 from fanfold.engine.marks import Future
 from fanfold.engine.naming import run_name
 from fanfold.engine.prints import logged
+from fanfold.engine.recording.arguments import MOST_OF_CHUNK, packed_element
+from fanfold.engine.recording.homeward import Homeward
 from fanfold.engine.results.keeping import Keeper
 from fanfold.engine.spec import TaskSpec
 from fanfold.engine.telling import sent_home
@@ -30,7 +32,7 @@ from fanfold.ports.runner import Site, Values
 from fanfold.values.errors import InputsUnreadable, TimedOut
 from fanfold.values.messages import Detail, Report
 from fanfold.values.runs import TaskRun
-from fanfold.values.states import State, StateName, made
+from fanfold.values.states import WITH_VALUE, State, StateName, made
 
 if TYPE_CHECKING:
     from fanfold.engine.work import Work
@@ -66,6 +68,8 @@ class Shift:
         self.values: list[Any] = []
         self.states = bytearray()
         self.details: dict[int, Detail] = {}
+        self.packed = 0
+        """Failed elements whose arguments were packed."""
         self.position: int | None = None
         """The element that runs, in the story's path; the fast path derives it."""
         self.tried: dict[int, int] = dict(work.tries)
@@ -78,7 +82,12 @@ class Shift:
         around = current()
         # What runs inside an element of another process tells its lines by the same way.
         send = site.say if work.remote else around.send if around is not None else None
-        self.context = RunContext(info=self.spec.info, send=send, at=self._element)
+        self.home = Homeward(site.say) if work.remote and self.spec.info.recorded else None
+        """Takes home what is to be recorded of runs that elements start."""
+        recorder = self.home or (around.recorder if around is not None else None)
+        self.context = RunContext(
+            info=self.spec.info, send=send, at=self._element, recorder=recorder
+        )
         self.performers: dict[type, Callable[[Any], Any]] = {
             Call: self._called,
             Find: self._found,
@@ -169,6 +178,8 @@ class Shift:
     def handed_over(self) -> tuple[Report, Values]:
         """Return the report and the values, pickled where they travel."""
         self.close()
+        if self.home is not None:
+            self.home.send()
         if self.keeper is not None:
             self.keeper.stage(self.values)
         values: Values = self.values
@@ -233,6 +244,7 @@ class Shift:
         single_name = name if self.spec.info.single else ""
         told = outcome.message or outcome.label or single_name
         if error is not None or outcome.tries > 1 or told:
+            recorded = self.spec.info.recorded
             self.details[position] = Detail(
                 attempts=outcome.tries,
                 failure=capture(error, travels=self.work.remote) if error else None,
@@ -241,7 +253,17 @@ class Shift:
                 label=outcome.label,
                 name=single_name,
                 seconds=self.spent.get(position, 0.0),
+                arguments=self._called_with(position, outcome) if recorded else None,
             )
+
+    def _called_with(self, position: int, outcome: Outcome) -> bytes | None:
+        """Return what an element that failed for good was called with, if it is among the first."""
+        final = outcome.state.final and outcome.state not in WITH_VALUE
+        if not final or self.packed >= MOST_OF_CHUNK:
+            return None
+        self.packed += 1
+        row = self.spec.layout.row(self.columns, position)
+        return packed_element(self.spec.fn, self.spec.layout, row)
 
     # Who runs, as its code may ask.
 

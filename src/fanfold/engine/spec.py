@@ -84,6 +84,13 @@ class Layout:
         row = (*args, *(columns[at][position] for at in mapped))
         return row if args or mapped else (None,)
 
+    def arguments(self, row: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return one row of `call` as the positional and named arguments that it stands for."""
+        places = len(self.args)
+        mapped = [name for name, value in self.kwargs.items() if isinstance(value, Mapped)]
+        by_name = dict(zip(mapped, row[places:], strict=False))
+        return tuple(row[:places]), {**self.kwargs, **by_name}
+
     def bind(self, fn: Callable[..., Any], row: Sequence[Any]) -> dict[str, Any]:
         """Return one element's arguments by parameter name, in order, defaults included.
 
@@ -94,10 +101,8 @@ class Layout:
             row: What the iterables of `call` gave for the element.
         """
         function, args, kwargs = taken_apart(fn)
-        mapped = [name for name, value in self.kwargs.items() if isinstance(value, Mapped)]
-        by_name = dict(zip(mapped, row[len(self.args) :], strict=False))
-        positional = (*args, *row[: len(self.args)])
-        bound = _signature(function).bind(*positional, **{**kwargs, **self.kwargs, **by_name})
+        positional, by_name = self.arguments(row)
+        bound = _signature(function).bind(*args, *positional, **{**kwargs, **by_name})
         bound.apply_defaults()
         return bound.arguments
 

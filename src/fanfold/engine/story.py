@@ -4,7 +4,7 @@ from collections.abc import Generator
 from typing import Any
 
 from fanfold.engine.chunking import Span
-from fanfold.engine.effects import Announce, Effect, Event, Publish, Remake, Wait
+from fanfold.engine.effects import Announce, Effect, Event, Publish, Record, Remake, Wait
 from fanfold.engine.run import Run
 from fanfold.values.resources import Slots
 
@@ -26,6 +26,8 @@ def story(run: Run) -> Generator[Effect, Any, None]:
         index = run.commits.next(event.now, last=not run.left)
         if index is not None:
             yield index
+        if run.account is not None and (notes := run.account.taken()):
+            yield Record(notes=notes)
         if run.call.part is not None and (due := run.call.part.due(run)):
             run.announcing += 1
             yield Announce(indices=due, committed=True)

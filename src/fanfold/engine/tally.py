@@ -1,23 +1,29 @@
-"""How far runs are: how many elements are in which state, and the first failure.
+"""How far runs are: how many elements are in which state, and what failed.
 
 Read from the columns of runs while they change, by searches in C: nothing here takes a step per
-element, and no lock is held for long. So the numbers may be a chunk apart from one another.
+element but for those that failed, once at the end, and no lock is held for long. So the numbers of
+a run that goes on may be a chunk apart from one another.
 """
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 
 from fanfold.engine.run import Run
-from fanfold.values.messages import Failure
+from fanfold.engine.wording import share as share
+from fanfold.engine.wording import shortened as shortened
+from fanfold.engine.wording import span as span
+from fanfold.values.messages import Detail, Failure
 from fanfold.values.states import FINAL, StateName
 
 MOST_DETAILS = 10_000
 """Retries are counted while no more elements than these have something to say: 0.5 ms."""
-FAILURE_CHARS = 100
-"""Of a failure's message; lines of a log are to stay lines."""
-MOST_TASKS = 3
-"""Whose failures a flow's last line names."""
+MOST_GROUPS = 3
+"""Of failures that the end of a flow tells of."""
+MOST_ELEMENTS = 3
+"""Of a group that are named."""
+ID_DIGITS = 12
+"""Of a run's id that stand for it on the command line: its time of birth in milliseconds."""
 
 _BAD = (
     StateName.FAILED,
@@ -110,13 +116,6 @@ def count(run: Run, first: First | None = None) -> Counts:
     )
 
 
-def shortened(text: str, chars: int = FAILURE_CHARS) -> str:
-    """Return the first line of a text, without what moves a terminal's cursor."""
-    line = next((line for line in text.splitlines() if line.strip()), "")
-    line = "".join(char if char.isprintable() else " " for char in line[: chars + 1]).strip()
-    return line if len(line) <= chars else line[: chars - 1].rstrip() + "…"
-
-
 def told(failure: Failure) -> str:
     """Return a failure in one line: the type's own name, and its message."""
     kind = failure.kind.rpartition(".")[2]
@@ -125,18 +124,30 @@ def told(failure: Failure) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskFailures:
-    """What went wrong in the runs of one task."""
+class Alike:
+    """Failures of one task's runs that look the same: of one type, at one place."""
 
     task: str
+    state: StateName
     count: int
-    first: str
-    """The first failure, in one line."""
+    failure: str
+    """The first of them, in one line."""
+    where: str = ""
+    """The first frame of user code, such as "pipeline.py:12 in parse"; empty if there is none."""
+    elements: tuple[int, ...] = ()
+    """The first few, as places in their map; none where it was a single call."""
+
+    def __str__(self) -> str:
+        said = f"{self.count:,} x {self.task}: {self.failure}"
+        more = ", ..." if self.count > len(self.elements) else ""
+        named = f"element{'s' if self.count > 1 else ''} {_listed(self.elements)}{more}"
+        notes = [note for note in (named if self.elements else "", self.where) if note]
+        return f"{said} ({'; '.join(notes)})" if notes else said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowFacts:
-    """What a flow's last log line is made of."""
+    """What the last lines of a flow's log are made of."""
 
     state: str
     """Its final state's name."""
@@ -146,50 +157,46 @@ class FlowFacts:
     runs: int = 0
     """Task runs: calls, submits and elements of maps."""
     cached: int = 0
+    retries: int = 0
+    failed: int = 0
+    """Their function raised or overran its time."""
+    crashed: int = 0
+    upstream_failed: int = 0
     cancelled: int = 0
-    failures: tuple[TaskFailures, ...] = ()
-    """In the order in which tasks failed first."""
+    failures: tuple[Alike, ...] = ()
+    """Causes before what they caused, the most frequent first."""
+    show: str = ""
+    """The command that shows more; empty where there is none."""
 
 
-def summary_line(facts: FlowFacts) -> str:
-    """Return how a flow run went, as one line: state, duration, task runs, cached share, failures.
+def summary(facts: FlowFacts) -> str:
+    """Return how a flow run went: in one line, or in a few where something failed.
 
-    Such as "Completed in 4.2 s: 1,003 task runs, 350 cached (35 %), 3 failed (embed: ValueError:
-    bad date)".
+    Such as "Completed in 4.2 s: 1,003 task runs, 350 cached (34 %), 2 retries", or
+
+        Failed in 4.2 s with KeyError: 'x'
+          1,003 task runs, 7 failed, 2 cancelled
+          7 x embed: ValueError: bad date (elements 3, 17, 20, ...; embed.py:12 in embed)
+          fanfold runs show 0192f0c1d2e3a1b2
     """
-    line = f"{facts.state} in {span(facts.seconds)}"
+    head = f"{facts.state} in {span(facts.seconds)}"
+    counted = ", ".join(_counted(facts))
     if facts.error:
-        line += f" with {facts.error}"
-    parts: list[str] = []
-    if facts.runs:
-        parts.append(f"{facts.runs:,} task run{'s' if facts.runs != 1 else ''}")
-    if facts.cached:
-        parts.append(f"{facts.cached:,} cached ({share(facts.cached, facts.runs)})")
-    if facts.cancelled:
-        parts.append(f"{facts.cancelled:,} cancelled")
-    if facts.failures:
-        parts.append(_grouped(facts.failures))
-    return f"{line}: {', '.join(parts)}" if parts else line
+        lines = [f"{head} with {facts.error}", *([counted] if counted else [])]
+    else:
+        lines = [f"{head}: {counted}" if counted else head]
+    lines += [str(alike) for alike in facts.failures[:MOST_GROUPS]]
+    hidden = facts.failures[MOST_GROUPS:]
+    if hidden:
+        lines.append(f"{sum(alike.count for alike in hidden):,} in {len(hidden):,} more ways")
+    if facts.show and len(lines) == 1:
+        return f"{lines[0]} ({facts.show})"
+    return "\n  ".join([*lines, facts.show] if facts.show else lines)
 
 
-def span(seconds: float) -> str:
-    """Return a duration for people: "12 ms", "4.2 s", "1 min 05 s", "2 h 03 min"."""
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60:,} h {minutes % 60:02d} min"
-
-
-def share(part: int, whole: int) -> str:
-    """Return a part as per cent; never 0 % or 100 % where that isn't so."""
-    per_cent = 100 * part // whole if whole else 0
-    if part and not per_cent:
-        return "<1 %"
-    return f"{per_cent} %"
+def showing(flow_run_id: str) -> str:
+    """Return the command that shows more of a run."""
+    return f"fanfold runs show {flow_run_id[:ID_DIGITS]}"
 
 
 class Tally:
@@ -198,52 +205,120 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._codes = [0] * (max(StateName) + 1)
-        self._failures: dict[str, TaskFailures] = {}
+        self._retries = 0
+        self._failures: dict[_Likeness, Alike] = {}
 
     def add(self, run: Run) -> None:
-        """Count a run that is over; some 0.5 µs for a single call, 3 ms for a million elements."""
-        self._count(run, 1)
+        """Count a run that is over; some 0.5 µs for a single call, 3 ms for a million elements.
+
+        Elements that failed or were tried again take 0.3 µs more each.
+        """
+        if run.count == 1 and not run.details:
+            with self._lock:
+                self._codes[run.states[0]] += 1
+        else:
+            self._count(run, 1)
 
     def take_back(self, run: Run) -> None:
         """Forget what `add` counted: the run goes on, since values of it were lost."""
         self._count(run, -1)
 
-    def facts(self, state: str, seconds: float, error: BaseException | None = None) -> FlowFacts:
-        """Return what the flow run's last line is made of."""
+    def facts(
+        self, state: str, seconds: float, error: BaseException | None = None, show: str = ""
+    ) -> FlowFacts:
+        """Return what the flow run's last lines are made of.
+
+        Args:
+            state: Its final state's name.
+            seconds: That it took.
+            error: What it raised.
+            show: The command that shows more.
+        """
         failure = ""
         if error is not None:
             failure = told(Failure(kind=type(error).__name__, message=str(error), traceback=""))
         with self._lock:
-            return FlowFacts(
-                state=state,
-                seconds=seconds,
-                error=failure,
-                runs=sum(self._codes),
-                cached=self._codes[StateName.CACHED],
-                cancelled=self._codes[StateName.CANCELLED],
-                failures=tuple(group for group in self._failures.values() if group.count),
-            )
+            codes, retries = list(self._codes), self._retries
+            failures = list(self._failures.values())
+        return FlowFacts(
+            state=state,
+            seconds=seconds,
+            error=failure,
+            runs=sum(codes),
+            cached=codes[StateName.CACHED],
+            retries=retries,
+            failed=codes[StateName.FAILED] + codes[StateName.TIMED_OUT],
+            crashed=codes[StateName.CRASHED],
+            upstream_failed=codes[StateName.UPSTREAM_FAILED],
+            cancelled=codes[StateName.CANCELLED],
+            failures=tuple(sorted(failures, key=_importance)),
+            show=show,
+        )
 
     def _count(self, run: Run, sign: int) -> None:
-        if run.count == 1:
-            amounts = [(run.states[0], 1)]
-        else:
-            amounts = [(code, run.states.count(code)) for code in FINAL]
+        codes = [run.states[0]] if run.count == 1 else FINAL
+        amounts = [(code, run.states.count(code)) for code in codes]
+        with run.changed:
+            details = list(run.details.items())
+        retries = sum([detail.attempts - 1 for _, detail in details if detail.attempts > 1])
+        failures = _grouped(run, details)
         with self._lock:
+            self._retries += sign * retries
             for code, amount in amounts:
                 self._codes[code] += sign * amount
-        bad = sum(amount for code, amount in amounts if code in _BAD)
-        if bad:
-            self._blame(run, sign * bad)
+            for likeness, alike in failures.items():
+                self._merge(likeness, alike, sign)
 
-    def _blame(self, run: Run, amount: int) -> None:
-        task = run.call.spec.info.of or run.name
-        first = _first(run)
-        with self._lock:
-            group = self._failures.get(task)
-            if group is None:
-                group = TaskFailures(task=task, count=0, first=first.text if first else "")
-            self._failures[task] = replace(group, count=group.count + amount)
+    def _merge(self, likeness: "_Likeness", alike: Alike, sign: int) -> None:
+        known = self._failures.get(likeness)
+        if known is None:
+            self._failures[likeness] = alike
+        elif known.count + sign * alike.count > 0:
+            self._failures[likeness] = replace(known, count=known.count + sign * alike.count)
+        else:
+            del self._failures[likeness]
+
+
+_Likeness = tuple[str, int, str, str]
+"""Task, state code, type and first frame."""
+_BAD_CODES = frozenset(map(int, _BAD))
+
+
+def _grouped(run: Run, details: list[tuple[int, Detail]]) -> dict[_Likeness, Alike]:
+    """Return the failures of a run that is over, each kind of them once."""
+    indices: dict[_Likeness, list[int]] = {}
+    info, states = run.call.spec.info, run.states
+    task = info.of or run.name
+    for index, detail in details:
+        code = states[index]
+        if code in _BAD_CODES:
+            failure = detail.failure
+            kind, where = (failure.kind, failure.where) if failure is not None else ("", "")
+            indices.setdefault((task, code, kind, where), []).append(index)
+    groups: dict[_Likeness, Alike] = {}
+    for likeness, alike in indices.items():
+        state = StateName(likeness[1])
+        places = tuple(info.first + index for index in nsmallest(MOST_ELEMENTS, alike))
+        groups[likeness] = Alike(
+            task=task,
+            state=state,
+            count=len(alike),
+            failure=_said(run.details[min(alike)], state),
+            where=likeness[3],
+            elements=() if info.single else places,
+        )
+    return groups
+
+
+def _said(detail: Detail, state: StateName) -> str:
+    """Return why an element failed; of a state that its function made itself, the message."""
+    if detail.failure is not None:
+        return told(detail.failure)
+    return shortened(detail.message) or detail.label or state.label
+
+
+def _importance(alike: Alike) -> tuple[bool, int]:
+    return alike.state is StateName.UPSTREAM_FAILED, -alike.count
 
 
 def _first(run: Run) -> First | None:
@@ -268,14 +343,21 @@ def _retries(run: Run) -> int | None:
     return sum(detail.attempts - 1 for detail in details if detail.attempts > 1)
 
 
-def _grouped(failures: Sequence[TaskFailures]) -> str:
-    failed = f"{sum(group.count for group in failures):,} failed"
-    causes = [
-        f"{group.task}: {group.first}"
-        if len(failures) == 1
-        else f"{group.count:,} {group.task}: {group.first}"
-        for group in failures[:MOST_TASKS]
-    ]
-    if len(failures) > MOST_TASKS:
-        causes.append(f"and {len(failures) - MOST_TASKS:,} more tasks")
-    return f"{failed} ({'; '.join(causes)})"
+def _counted(facts: FlowFacts) -> list[str]:
+    runs = f"{facts.runs:,} task run{'s' if facts.runs != 1 else ''}"
+    cached = f"{facts.cached:,} cached ({share(facts.cached, facts.runs)})"
+    retries = f"{facts.retries:,} {'retry' if facts.retries == 1 else 'retries'}"
+    told = (
+        (facts.runs, runs),
+        (facts.cached, cached),
+        (facts.retries, retries),
+        (facts.failed, f"{facts.failed:,} failed"),
+        (facts.crashed, f"{facts.crashed:,} crashed"),
+        (facts.upstream_failed, f"{facts.upstream_failed:,} upstream-failed"),
+        (facts.cancelled, f"{facts.cancelled:,} cancelled"),
+    )
+    return [said for number, said in told if number]
+
+
+def _listed(elements: tuple[int, ...]) -> str:
+    return ", ".join(map(str, elements))

@@ -5,6 +5,7 @@ factory adds them. Where a chunk runs in another process, a handler sends its re
 driver hands them to the loggers of the same names.
 """
 
+import copy
 import logging
 import pickle
 import threading
@@ -14,18 +15,18 @@ from typing import Any
 
 from fanfold.engine import registry, settings
 from fanfold.engine.context import FLOW_RUN, TASK_RUN, RunContext, RunInfo, current, running
+from fanfold.engine.recording import lines
+from fanfold.engine.recording.homeward import Homeward
+from fanfold.engine.recording.masking import mask
 from fanfold.values.errors import MissingContextError
 
 ROOT = "fanfold"
 LOGGERS = {FLOW_RUN: "fanfold.flow_runs", TASK_RUN: "fanfold.task_runs"}
 LINE = b"L"
 """First byte of a message that is a line of a log."""
-LONGEST_LINE = 64 << 10
-"""Characters of a message that travel; a longer one is cut, and says so."""
-
 _FIELDS = (
     *("flow_run_id", "flow_run_name", "flow_name"),
-    *("task_run_id", "task_run_name", "task_name", "map_index"),
+    *("task_run_id", "task_run_name", "task_name", "map_index", "attempt"),
 )
 """What every record has beside the standard attributes; None where it isn't known."""
 _NOWHERE: dict[str, Any] = dict.fromkeys(_FIELDS)
@@ -78,11 +79,12 @@ def tell(context: RunContext, message: str, level: int = logging.INFO) -> None:
 
 def retell(chunk_id: str, message: bytes) -> None:
     """Log what a running chunk said; the driver's `heard`."""
-    facts = pickle.loads(memoryview(message)[1:])
+    flow_run_ids, facts = pickle.loads(memoryview(message)[1:])
     record = logging.makeLogRecord(facts)
     logger = logging.getLogger(record.name)
     if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
+        with lines.retelling(flow_run_ids):
+            logger.handle(record)
 
 
 def level() -> int:
@@ -135,22 +137,33 @@ class _Homeward(logging.Handler):
         if context is None or context.send is None or record.levelno < context.info.log_level:
             return
         facts = {name: getattr(record, name, None) for name in _FIELDS}
-        text = record.getMessage()
-        if len(text) > LONGEST_LINE:
-            text = f"{text[:LONGEST_LINE]}... ({len(text) - LONGEST_LINE} more characters)"
+        # Masked here: the driver may not know of secrets that were made in this process.
+        text = lines.cut(lines.message(record))
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
+        told = mask(record.exc_text) if record.exc_text else None
         facts |= {
             **{"name": record.name, "levelno": record.levelno, "levelname": record.levelname},
             **{"msg": text, "args": (), "created": record.created, "msecs": record.msecs},
             **{"pathname": record.pathname, "filename": record.filename, "lineno": record.lineno},
-            **{"funcName": record.funcName, "module": record.module, "exc_text": record.exc_text},
+            **{"funcName": record.funcName, "module": record.module, "exc_text": told},
             **{"process": record.process, "threadName": record.threadName},
         }
-        context.send(LINE + pickle.dumps(facts, protocol=5))
+        if isinstance(context.recorder, Homeward):
+            context.recorder.send()  # first that of the run, then its lines
+        context.send(LINE + pickle.dumps((_recorded_under(context.info), facts), protocol=5))
 
 
 _homeward = _Homeward()
+
+
+def _recorded_under(info: RunInfo | None) -> tuple[str, ...]:
+    """Return which flow runs a line is recorded under: its own, then those that called it."""
+    found: dict[str, None] = {}
+    while info is not None and info.recorded_under:
+        found[info.recorded_under] = None
+        info = info.flow
+    return tuple(found)
 
 
 def ids(context: RunContext | None) -> dict[str, Any]:
@@ -170,6 +183,7 @@ def ids(context: RunContext | None) -> dict[str, Any]:
             if not info.single:
                 facts["map_index"] = info.first + element.index
             facts["task_run_name"] = element.name or info.name
+            facts["attempt"] = element.run_count
     return facts
 
 
@@ -203,23 +217,45 @@ def _labelled(inner: Callable[..., logging.LogRecord]) -> Callable[..., logging.
 
 
 def show() -> None:
-    """Show Fanfold's log lines on standard error, unless the program configured logging itself."""
+    """Show Fanfold's log lines on standard error, unless the program configured logging itself.
+
+    They are put into the history either way.
+    """
     label_records()
-    root = logging.getLogger(ROOT)
-    if root.handlers or logging.getLogger().handlers:
+    held = settings.current()
+    lines.listen((ROOT, *held.logging_extra_loggers))
+    if _shown_by_others():
         return
+    root = logging.getLogger(ROOT)
     root.addHandler(registry.display("log"))
-    root.setLevel(settings.current().logging_level)
+    root.setLevel(held.logging_level)
     root.propagate = False
 
 
+def _shown_by_others() -> bool:
+    places = (logging.getLogger(ROOT), logging.getLogger())
+    return any(handler is not lines.HANDLER for place in places for handler in place.handlers)
+
+
 class Formatter(logging.Formatter):
-    """Names the run that a line belongs to in front of it."""
+    """Names the run that a line belongs to in front of it, and masks secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         record.run = origin(record)
-        return super().format(record)
+        line = super().format(record)
+        return line if mask(line) is line else super().format(_masked(record))
+
+
+def _masked(record: logging.LogRecord) -> logging.LogRecord:
+    """Return a copy without secrets; what is in front of a message, such as the time, stays."""
+    clean = copy.copy(record)
+    clean.msg, clean.args = mask(record.getMessage()), ()
+    clean.run = mask(origin(record))
+    # Made by `format` where there is an exception.
+    clean.exc_text = mask(record.exc_text) if record.exc_text else None
+    clean.stack_info = mask(record.stack_info) if record.stack_info else None
+    return clean
 
 
 def origin(record: logging.LogRecord) -> str:

@@ -43,6 +43,9 @@ class Detail:
     """That all its calls took together; 0 where no hook is told of it."""
     name: str = ""
     """Of a single call: what its run is called, where the task says so."""
+    arguments: bytes | None = None
+    """Of one that failed for good: what it was called with, pickled as (args, kwargs); None where
+    that can't be, is too large, or isn't asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,9 @@ class Stage:
 
 def made(name: str, count: int, *, first: int = 0) -> Run:
     """Return a run of which nothing is done."""
-    info = RunInfo(kind="Task run", id=f"{name}-id", name=name, of=name, first=first)
+    info = RunInfo(
+        kind="Task run", id=f"{name}-id", name=name, of=name, first=first, single=count == 1
+    )
     stage: Any = Stage()
     spec = TaskSpec(fn=len, layout=Layout(), info=info)
     return Run(
@@ -47,8 +49,9 @@ def failed(
     kind: str = "builtins.ValueError",
     state: StateName = StateName.FAILED,
     attempts: int = 1,
+    where: str = "",
 ) -> None:
     """Say that an element failed."""
     done(run, index, index + 1, state)
-    failure = Failure(kind=kind, message=message, traceback="")
+    failure = Failure(kind=kind, message=message, traceback="", where=where)
     run.details[index] = Detail(attempts=attempts, failure=failure)

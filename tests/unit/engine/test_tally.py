@@ -1,19 +1,21 @@
-"""How far runs are, read from their columns, and a flow's last line."""
+"""How far runs are, read from their columns, and how a flow run ended."""
+
+from dataclasses import replace
 
 import pytest
 
 from fanfold.engine.tally import (
     MOST_DETAILS,
+    Alike,
     Counts,
     First,
     FlowFacts,
     Tally,
-    TaskFailures,
     count,
     share,
     shortened,
     span,
-    summary_line,
+    summary,
 )
 from fanfold.values.messages import Detail
 from fanfold.values.states import StateName
@@ -130,6 +132,10 @@ def test_a_share_is_never_rounded_to_nothing_or_to_everything() -> None:
     assert share(0, 0) == "0 %"
 
 
+def alike(count: int, task: str = "embed") -> Alike:
+    return Alike(task=task, state=StateName.FAILED, count=count, failure="KeyError: 'x'")
+
+
 @pytest.mark.parametrize(
     ("facts", "line"),
     [
@@ -137,63 +143,140 @@ def test_a_share_is_never_rounded_to_nothing_or_to_everything() -> None:
         (FlowFacts(state="Completed", seconds=0.012, runs=1), "Completed in 12 ms: 1 task run"),
         (
             FlowFacts(
-                state="Completed",
-                seconds=4.2,
-                runs=1003,
-                cached=350,
-                failures=(TaskFailures(task="embed", count=3, first="ValueError: bad date"),),
+                state="Completed", seconds=4.2, runs=1003, cached=350, retries=1, show="more"
             ),
-            "Completed in 4.2 s: 1,003 task runs, 350 cached (34 %), "
-            "3 failed (embed: ValueError: bad date)",
-        ),
-        (
-            FlowFacts(
-                state="Failed",
-                seconds=4.2,
-                error="KeyError: 'x'",
-                runs=9,
-                cancelled=2,
-                failures=tuple(
-                    TaskFailures(task=f"t{n}", count=n, first="KeyError: 'x'") for n in (1, 2, 3, 4)
-                ),
-            ),
-            "Failed in 4.2 s with KeyError: 'x': 9 task runs, 2 cancelled, 10 failed "
-            "(1 t1: KeyError: 'x'; 2 t2: KeyError: 'x'; 3 t3: KeyError: 'x'; and 1 more tasks)",
+            "Completed in 4.2 s: 1,003 task runs, 350 cached (34 %), 1 retry (more)",
         ),
     ],
 )
-def test_a_flows_last_line(facts: FlowFacts, line: str) -> None:
-    assert summary_line(facts) == line
+def test_a_flow_without_failures_ends_with_one_line(facts: FlowFacts, line: str) -> None:
+    assert summary(facts) == line
 
 
-def test_a_tally_counts_calls_and_maps_and_groups_failures_by_task() -> None:
+def test_what_failed_is_told_below_with_the_command_that_shows_more() -> None:
+    facts = FlowFacts(
+        state="Completed",
+        seconds=4.2,
+        runs=1003,
+        failed=3,
+        upstream_failed=2,
+        crashed=1,
+        failures=(
+            Alike(
+                task="embed",
+                state=StateName.FAILED,
+                count=1200,
+                failure="ValueError: bad date",
+                where="embed.py:12 in embed",
+                elements=(3, 17, 1020),
+            ),
+            Alike(
+                task="load",
+                state=StateName.FAILED,
+                count=1,
+                failure="OSError: no such file",
+                elements=(4,),
+            ),
+        ),
+        show="fanfold runs show 0192f0",
+    )
+
+    assert summary(facts).splitlines() == [
+        "Completed in 4.2 s: 1,003 task runs, 3 failed, 1 crashed, 2 upstream-failed",
+        "  1,200 x embed: ValueError: bad date (elements 3, 17, 1020, ...; embed.py:12 in embed)",
+        "  1 x load: OSError: no such file (element 4)",
+        "  fanfold runs show 0192f0",
+    ]
+
+
+def test_a_flows_own_error_comes_first_and_few_kinds_of_failures_are_told() -> None:
+    facts = FlowFacts(
+        state="Failed",
+        seconds=4.2,
+        error="KeyError: 'x'",
+        runs=9,
+        cancelled=2,
+        failures=tuple(alike(count, f"t{count}") for count in (5, 4, 3, 2, 1)),
+    )
+
+    assert summary(facts).splitlines() == [
+        "Failed in 4.2 s with KeyError: 'x'",
+        "  9 task runs, 2 cancelled",
+        "  5 x t5: KeyError: 'x'",
+        "  4 x t4: KeyError: 'x'",
+        "  3 x t3: KeyError: 'x'",
+        "  3 in 2 more ways",
+    ]
+
+
+def test_a_flow_that_failed_before_it_did_anything_has_one_line() -> None:
+    facts = FlowFacts(state="Failed", seconds=0.001, error="KeyError: 'x'", show="more")
+
+    assert summary(facts) == "Failed in 1 ms with KeyError: 'x' (more)"
+
+
+def test_a_tally_counts_calls_and_maps_and_groups_failures_by_task_type_and_place() -> None:
     tally = Tally()
-    one, many, bad = made("load", 1), made("embed", 10), made("load", 1)
+    one, many, bad = made("load", 1), made("embed", 10, first=100), made("load", 1)
     done(one, 0, 1, StateName.CACHED)
-    done(many, 0, 9)
-    failed(many, 9, "bad date")
+    done(many, 0, 4)
+    failed(many, 8, "bad date", where="embed.py:9 in embed")
+    failed(many, 9, "bad date", where="embed.py:9 in embed")
+    failed(many, 6, "worse date", where="embed.py:9 in embed")
+    failed(many, 5, "bad date", where="embed.py:12 in embed")
+    failed(many, 4, "bad date", state=StateName.UPSTREAM_FAILED, kind="x.UpstreamFailed")
+    failed(many, 7, "lost", state=StateName.CRASHED, kind="x.Crashed")
     failed(bad, 0, "no such file", kind="OSError")
 
     for run in (one, many, bad):
         tally.add(run)
 
-    assert tally.facts("Completed", 1.0) == FlowFacts(
-        state="Completed",
-        seconds=1.0,
-        runs=12,
-        cached=1,
-        failures=(
-            TaskFailures(task="embed", count=1, first="ValueError: bad date"),
-            TaskFailures(task="load", count=1, first="OSError: no such file"),
-        ),
+    facts = tally.facts("Completed", 1.0)
+    assert replace(facts, failures=()) == FlowFacts(
+        state="Completed", seconds=1.0, runs=12, cached=1, failed=5, crashed=1, upstream_failed=1
     )
+    assert [str(alike) for alike in facts.failures] == [
+        "3 x embed: ValueError: worse date (elements 106, 108, 109; embed.py:9 in embed)",
+        "1 x embed: ValueError: bad date (element 105; embed.py:12 in embed)",
+        "1 x embed: Crashed: lost (element 107)",
+        "1 x load: OSError: no such file",
+        "1 x embed: UpstreamFailed: bad date (element 104)",
+    ]
+
+
+def test_a_tally_counts_retries_of_elements_that_failed_and_of_those_that_did_not() -> None:
+    tally = Tally()
+    many, one = made("embed", 10), made("load", 1)
+    done(many, 0, 9)
+    many.details[3] = Detail(attempts=3)
+    failed(many, 9, "bad date", attempts=2)
+    done(one, 0, 1)
+    one.details[0] = Detail(attempts=2)
+
+    for run in (many, one):
+        tally.add(run)
+
+    assert tally.facts("Completed", 1.0).retries == 4
+
+
+def test_a_failure_that_a_function_returned_as_a_state_is_told_by_its_message() -> None:
+    tally = Tally()
+    run = made("load", 1)
+    done(run, 0, 1, StateName.FAILED)
+    run.details[0] = Detail(message="no rows today")
+
+    tally.add(run)
+
+    assert [str(alike) for alike in tally.facts("Failed", 1.0).failures] == [
+        "1 x load: no rows today"
+    ]
 
 
 def test_what_is_taken_back_of_a_tally_was_never_counted() -> None:
     tally = Tally()
     run = made("embed", 10)
     done(run, 0, 9)
-    failed(run, 9, "bad date")
+    failed(run, 9, "bad date", attempts=3)
     tally.add(run)
 
     tally.take_back(run)
@@ -204,4 +287,4 @@ def test_what_is_taken_back_of_a_tally_was_never_counted() -> None:
 def test_a_flows_error_is_told_in_one_line() -> None:
     facts = Tally().facts("Failed", 1.0, ValueError("bad\ndate"))
 
-    assert summary_line(facts) == "Failed in 1.0 s with ValueError: bad"
+    assert summary(facts) == "Failed in 1.0 s with ValueError: bad"

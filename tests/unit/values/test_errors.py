@@ -13,6 +13,7 @@ from fanfold.values import errors
 from fanfold.values.errors import FailureGroup, FanfoldError
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "HistoryTooNew": ("/data/history.db", 9, 4),
     "KeyNotStable": ("config.lock", "_thread.lock"),
     "TimedOut": ("slow", 1.5, "hard"),
     "MapError": (

@@ -183,12 +183,12 @@ class _Folder:
     def _stage(self, path: str, parts: Sequence[Buffer]) -> str:
         """Write a durable file that nobody sees into the folder of a path; return its path."""
         folder = os.path.dirname(path)
-        self._make(folder)
         temporary = os.path.join(folder, _TEMPORARY + uuid4().hex)
         try:
+            self._make(folder)
             file = open(temporary, "xb", buffering=_WRITE_BUFFER_BYTES)  # noqa: SIM115
         except FileNotFoundError:
-            # The folder was made before, and somebody has removed it since.
+            # The folder or one above it was made before, and somebody has removed it since.
             self._durable.clear()
             self._make(folder)
             file = open(temporary, "xb", buffering=_WRITE_BUFFER_BYTES)  # noqa: SIM115

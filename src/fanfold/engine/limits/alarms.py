@@ -41,7 +41,7 @@ class Alarm:
     """Strikes once the time is over, and again and again if code goes on all the same.
 
     Args:
-        seconds: From `set` until it strikes.
+        seconds: From now until it strikes; endless for one that is made due by others.
         again_s: From one strike to the next.
         ended: Called if a call further out ends this one, so that its owner can't.
     """
@@ -66,14 +66,10 @@ class Alarm:
         self._before = signal.getsignal(signal.SIGALRM)
         _ringing.append(self)
         signal.signal(signal.SIGALRM, _ring)
-        now = time.monotonic()
-        left, every = signal.setitimer(signal.ITIMER_REAL, max(self.due - now, EARLY_S))
-        if not left:
-            return
-        if self._before is not _ring:
-            self.theirs, self._theirs_every = now + left, every
-        if now + left < self.due:
-            _wind()
+        left, every = signal.getitimer(signal.ITIMER_REAL)
+        if left and self._before is not _ring:
+            self.theirs, self._theirs_every = time.monotonic() + left, every
+        _wind()
 
     def stop(self) -> None:
         """Stop it, and all that were set since; idempotent."""

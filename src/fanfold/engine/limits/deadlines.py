@@ -350,7 +350,7 @@ class _Job:
         if not ours:
             try:
                 self.striking.acquire()
-                _throw(get_ident(), None)
+                throw(get_ident(), None)
             except Interrupt:
                 pass
 
@@ -366,7 +366,7 @@ class _Job:
         self.thrown = True
         try:
             with self.starting:
-                _throw(helper.ident, Interrupt)
+                throw(helper.ident, Interrupt)
         finally:
             self.striking.release()
 
@@ -465,6 +465,6 @@ def _thrower() -> Callable[..., int]:
     return throw
 
 
-def _throw(ident: int, error: type[BaseException] | None) -> None:
+def throw(ident: int, error: type[BaseException] | None) -> None:
     """Let an exception strike a thread at its next step of Python code; None takes it back."""
     _thrower()(ident, None if error is None else id(error))

@@ -1,0 +1,1 @@
+"""What `fanfold doctor` looks at: a table of checks, and what they find."""

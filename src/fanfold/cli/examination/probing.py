@@ -1,0 +1,144 @@
+"""Tries a result storage with objects of its own, and leaves nothing behind.
+
+Imported by workers, so it imports little.
+"""
+
+import os
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from fanfold.adapters.results.fsspec_store import FsspecStore
+from fanfold.ports.results import ResultStore
+from fanfold.values.errors import StoreError
+
+FOLDER = "doctor-"
+"""What names of the objects begin with."""
+CONTENT = b"Left by fanfold doctor, which takes it away again."
+_CLOCKS = ("LastModified", "last_modified", "updated", "mtime", "created")
+"""Under which file systems tell when an object was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """How it went."""
+
+    failure: str = ""
+    """What couldn't be done, as a sentence; empty if all went well."""
+    seconds: float = 0.0
+    clock_s: tuple[float, float, float] | None = None
+    """Time here before a write, the storage's own, and here after it; None if it doesn't tell."""
+
+
+def try_store(store: ResultStore, name: str, left: str = "") -> Tried:
+    """Write, read back, create exclusively, list and delete; never raises for what a store does.
+
+    Args:
+        store: The storage.
+        name: Of a folder that nobody else uses; it is gone afterwards.
+        left: Name of an object that another process has left, to be found here; empty for none.
+    """
+    began = time.monotonic()
+    try:
+        with leaving(store, FOLDER + name) as folder:
+            clock_s = _tried(store, folder)
+            if left:
+                _find(store, left)
+        return Tried(seconds=time.monotonic() - began, clock_s=clock_s)
+    except StoreError as error:
+        return Tried(failure=str(error))
+    except Exception as error:  # a storage's library may raise anything: it is what is looked for
+        return Tried(failure=f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def leaving(store: ResultStore, folder: str) -> Generator[str]:
+    """Let objects be written below a folder; they and the folders made for it go afterwards."""
+    place, root = _place(store)
+    local = isinstance(place, LocalFileSystem)
+    made = _missing(f"{root}/{folder}") if local else []
+
+    def clear() -> None:
+        for name in store.names(f"{folder}/"):
+            try:
+                place.rm_file(f"{root}/{name}")
+            except Exception as error:  # whatever the storage's library raises
+                said = f"{type(error).__name__}: {error}"
+                raise StoreError(f"{store} could not delete {name}, which stays: {said}") from error
+        for path in made:
+            with suppress(OSError):  # somebody else uses it by now, or it was never made
+                os.rmdir(path)
+
+    try:
+        yield folder
+    except BaseException:
+        with suppress(StoreError):  # what went wrong first says more
+            clear()
+        raise
+    clear()
+
+
+def _tried(store: ResultStore, folder: str) -> tuple[float, float, float] | None:
+    written, created = f"{folder}/written", f"{folder}/created"
+    before_s = time.time()
+    store.write(written, [CONTENT])
+    after_s = time.time()
+    told_s = _clock(store, written)
+    if store.read(written) != CONTENT:
+        raise StoreError(f"{store} gave back something else than was written.")
+    if not store.create(created, CONTENT) or store.create(created, CONTENT):
+        raise StoreError(
+            f"{store} doesn't create objects exclusively: two runs could both commit one result."
+        )
+    if store.names(f"{folder}/") != sorted([written, created]):
+        raise StoreError(f"{store} doesn't list what was written.")
+    return None if told_s is None else (before_s, told_s, after_s)
+
+
+def _find(store: ResultStore, left: str) -> None:
+    try:
+        found = store.read(left)
+    except StoreError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise StoreError(
+            f"{store} here isn't the one that the driver writes to: what it wrote isn't there."
+        ) from error
+    if found != CONTENT:
+        raise StoreError(f"What the driver wrote to {store} reads differently here.")
+
+
+def _clock(store: ResultStore, name: str) -> float | None:
+    place, root = _place(store)
+    info = place.info(f"{root}/{name}")
+    told = next((info[key] for key in _CLOCKS if info.get(key) is not None), None)
+    if isinstance(told, str):
+        told = datetime.fromisoformat(told)
+    return told.timestamp() if isinstance(told, datetime) else told
+
+
+def _place(store: ResultStore) -> tuple[Any, str]:
+    """Return the file system of a store and the path of its root.
+
+    The port has no way to delete, for the engine never does.
+    """
+    if not isinstance(store, FsspecStore):
+        raise StoreError(f"{store} can't be tried: only stores of fsspec can be cleaned up after.")
+    options = {"use_listings_cache": False, **store.options}
+    place, root = fsspec.core.url_to_fs(store.url, **options)
+    return place, root.rstrip("/")
+
+
+def _missing(path: str) -> list[str]:
+    """Return the folders on a path that aren't there, the deepest first."""
+    missing: list[str] = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    return missing

@@ -1,0 +1,156 @@
+"""What the history is to be told of one run, collected while its story goes on."""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from fanfold.engine.calls import Call
+from fanfold.engine.chunking import Span
+from fanfold.engine.context import RunInfo
+from fanfold.engine.failures import capture
+from fanfold.engine.recording import lines, notes
+from fanfold.engine.recording.arguments import packed_flow
+from fanfold.engine.recording.notes import Sink
+from fanfold.engine.recording.recorder import Recorder
+from fanfold.engine.recording.showing import shown
+from fanfold.values.facts import now_us
+from fanfold.values.messages import Detail, Report
+from fanfold.values.states import WITH_VALUE, State, StateName
+
+FLUSH_S = 1.0
+"""That the end of an outermost flow run waits for the history, at most; a commit takes some ms."""
+Note = tuple[Any, ...]
+"""A function that makes facts, and its arguments."""
+
+
+def opened(sink: Sink | None, call: Call) -> "Account | None":
+    """Tell that a run came into being; return its account, None where no history is kept."""
+    info = call.spec.info
+    if sink is None or not info.recorded_under:
+        return None
+    made = (info, call.spec.fn, call.count, call.stream, now_us())
+    sink.put(notes.task_run_made, info.recorded_under, *made)
+    return Account(sink, info)
+
+
+class Account:
+    """The notes of one run; used by who drives it.
+
+    Args:
+        sink: Takes the notes.
+        info: Of the run.
+    """
+
+    __slots__ = ("_ended", "_flow_run_id", "_info", "_notes", "_seconds", "_sink")
+
+    def __init__(self, sink: Sink, info: RunInfo) -> None:
+        self._sink = sink
+        self._flow_run_id = info.recorded_under
+        self._info = info
+        self._notes: list[Note] = []
+        self._ended: list[tuple[int, StateName, Detail]] = []
+        self._seconds = 0.0
+
+    def chunk(self, report: Report, spans: tuple[Span, ...]) -> None:
+        """Note what a chunk brought home."""
+        self._seconds += report.seconds
+        if report.details or not self._info.single:
+            done = (self._info, report, spans, now_us())
+            self._notes.append((notes.chunk_done, self._flow_run_id, *done))
+
+    def ended(self, index: int, state: StateName, detail: Detail) -> None:
+        """Note an element that ended where no worker saw it."""
+        self._ended.append((index, state, detail))
+
+    def taken(self) -> list[Note]:
+        """Return the notes since the last time."""
+        if self._ended:
+            ended, self._ended = self._ended, []
+            told = (self._info.id, ended, now_us())
+            self._notes.append((notes.elements_ended, self._flow_run_id, *told))
+        taken, self._notes = self._notes, []
+        return taken
+
+    def put(self, taken: list[Note]) -> None:
+        """Hand notes over to be recorded."""
+        for make, *args in taken:
+            self._sink.put(make, *args)
+
+    def over(self, states: bytearray, detail: Detail | None) -> None:
+        """Tell that all elements are final.
+
+        Args:
+            states: Their codes.
+            detail: What a single call has to say.
+        """
+        name = detail.name if detail is not None and self._info.single else ""
+        ended = (self._info.id, states, name, self._seconds, now_us())
+        self._sink.put(notes.task_run_ended, self._flow_run_id, *ended)
+
+
+class FlowAccount:
+    """What the history is told of one flow run; does nothing where none is kept.
+
+    Args:
+        sink: Takes what is to be recorded.
+        info: Of the run.
+    """
+
+    def __init__(self, sink: Sink | None, info: RunInfo) -> None:
+        self.sink = sink
+        self._id = info.id
+        self._fn: Callable[..., Any] | None = None
+        self._outermost = info.flow is None and not info.parent_id
+        self._over = False
+
+    def made(self, info: RunInfo, fn: Callable[..., Any], runner: str) -> None:
+        """Tell that it came into being."""
+        self._fn = fn
+        if self.sink is not None:
+            self.sink.put(notes.flow_run_made, info, fn, runner, now_us())
+
+    def named(self, info: RunInfo, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Tell what it is called, and what it was called with: now, before its code changes it."""
+        if self.sink is None:
+            return
+        texts = {name: shown(value) for name, value in info.parameters.items()}
+        kept = packed_flow(self._fn, args, kwargs)
+        self.sink.put(notes.flow_run_named, self._id, info.name, texts, kept)
+
+    def moved(self, state: State, tries: int) -> None:
+        """Tell which state it is in; a final one is the last that is told."""
+        if self.sink is None or self._over:
+            return
+        self._over = state.is_final()
+        failed = self._over and state.code not in WITH_VALUE
+        # Now, so that no exception keeps the frames of the run alive until it is recorded.
+        why = notes.problem(capture(state.failure(), travels=False)) if failed else None
+        moved = (state.code, state.label, state.message, tries, why, now_us())
+        self.sink.put(notes.flow_run_moved, self._id, *moved)
+
+    def over(self) -> None:
+        """Tell how many lines of its log weren't recorded; nothing more comes of it."""
+        if self.sink is not None:
+            lines.over(self._id)
+
+    @contextmanager
+    def watched(self, cancel: Callable[[], None]) -> Generator[None]:
+        """Have a function called if somebody asks for the run to be cancelled meanwhile."""
+        if not isinstance(self.sink, Recorder):  # in another process; the driver's run is watched
+            yield
+            return
+        self.sink.watch(self._id, cancel)
+        try:
+            yield
+        finally:
+            self.sink.unwatch(self._id)
+
+    @property
+    def flushes(self) -> bool:
+        """Whether its end is worth waiting for: an outermost run's, where a history is kept."""
+        return self._outermost and isinstance(self.sink, Recorder)
+
+    def flush(self) -> None:
+        """Wait a little until all that was told is recorded."""
+        if self._outermost and isinstance(self.sink, Recorder):
+            self.sink.flush(FLUSH_S)

@@ -1,0 +1,324 @@
+from pathlib import Path
+
+import pytest
+
+from fanfold.engine import registry
+from fanfold.values.records import FlowRunRecord, FlowRuns, TaskTotals
+from fanfold.values.states import StateName
+from tests.unit.cli.command_lines import Ended, fanfold, python
+
+PIPELINE = """
+import os
+from dataclasses import dataclass
+from fanfold import flow, task
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+
+def note(what):
+    with open("calls.txt", "a") as file:
+        print(what, file=file)
+
+@task
+def prepare(point):
+    note(f"prepare {point.x}")
+    return point
+
+@task
+def parse(point, scale=1):
+    note(f"parse {point.x}")
+    if point.x == 3 and not os.path.exists("repaired"):
+        raise ValueError(f"bad point {point.x}")
+    return Point(point.x * scale)
+
+@flow
+def inner(point: Point):
+    return prepare(point)
+
+@flow(persist_result=True)
+def main(count: int, first: Point = Point(0)):
+    inner(first)
+    points = prepare.map([Point(first.x + n) for n in range(count)])
+    return parse.map(points, scale=10).result()
+
+@flow
+def unkept(count: int):
+    points = prepare.map([Point(n) for n in range(count)])
+    return parse.map(points).result()
+
+@task
+def heavy(data):
+    if not os.path.exists("repaired"):
+        raise ValueError(f"{len(data)} bytes")
+    return len(data)
+
+@flow(persist_result=True)
+def big(count: int, kept: bool = True):
+    tasks = prepare if kept else prepare.with_options(persist_result=False)
+    sizes = tasks.map([Point(n) for n in range(count)]).result()
+    return heavy.map([b"x" * (200_000 + each.x) for each in sizes]).result()
+
+@task
+async def awaited(n):
+    raise ValueError(n)
+
+@flow
+async def asynchronous(given):
+    await awaited(given)
+
+@flow
+def unpicklable(lock):
+    raise ValueError("as ever")
+
+def make():
+    @flow
+    def local():
+        raise ValueError("as ever")
+    return local
+
+if __name__ == "__main__":
+    import sys, threading
+    call = {
+        "main": lambda: main(5, first=Point(1)),
+        "unkept": lambda: unkept(5),
+        "big": lambda: big(3),
+        "big-unkept": lambda: big(3, kept=False),
+        "asynchronous": lambda: __import__("asyncio").run(asynchronous(1)),
+        "unpicklable": lambda: unpicklable(threading.Lock()),
+        "local": lambda: make()(),
+    }[sys.argv[1]]
+    call()
+"""
+
+
+class Project:
+    """A folder with a pipeline, and the history of its runs."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.folder = folder
+        self._url = f"sqlite:///{home / 'history.db'}"
+
+    def runs_as_script(self, flow: str) -> Ended:
+        ended = python(self.folder, "pipeline.py", flow)
+        assert ended.code == 1, ended.err
+        self.calls()
+        return ended
+
+    def does(self, *arguments: str, typed: str = "") -> Ended:
+        return fanfold(self.folder, "runs", *arguments, typed=typed)
+
+    def repair(self) -> None:
+        (self.folder / "repaired").touch()
+
+    def calls(self) -> list[str]:
+        """Return what was called since the last time, sorted."""
+        file = self.folder / "calls.txt"
+        lines = sorted(file.read_text().split("\n"))[1:] if file.exists() else []
+        file.unlink(missing_ok=True)
+        return lines
+
+    def runs(self) -> list[FlowRunRecord]:
+        """Return the outermost runs, the latest first."""
+        history = registry.history(self._url)
+        try:
+            return history.read(FlowRuns(parent_id=""))
+        finally:
+            history.close()
+
+    def counts(self, run: FlowRunRecord, task: str) -> dict[StateName, int]:
+        history = registry.history(self._url)
+        try:
+            totals = history.read(TaskTotals(flow_run_ids=(run.id,)))
+        finally:
+            history.close()
+        return next(dict(total.counts) for total in totals if total.task == task)
+
+
+@pytest.fixture
+def project(tmp_path: Path, fanfold_home: Path) -> Project:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "pipeline.py").write_text(PIPELINE)
+    return Project(folder, fanfold_home)
+
+
+def test_a_retry_runs_only_what_the_old_run_has_not_kept(project: Project) -> None:
+    project.runs_as_script("main")
+    project.repair()
+
+    ended = project.does("retry", "last")
+
+    retry, old = project.runs()
+    assert ended.code == 0, ended.err
+    assert "Kept are 10 of 11 elements; 1 element runs again." in ended.out
+    assert project.calls() == ["parse 3"]
+    assert (retry.state, retry.retry_of) == (StateName.COMPLETED, old.id)
+    assert project.counts(retry, "parse") == {StateName.CACHED: 4, StateName.COMPLETED: 1}
+
+
+def test_a_retry_of_a_retry_still_finds_what_the_first_run_has_kept(project: Project) -> None:
+    project.runs_as_script("main")
+    first = project.does("retry", "last")
+    project.calls()
+    project.repair()
+
+    second = project.does("retry", "last")
+
+    assert (first.code, second.code) == (1, 0)
+    assert "Kept are 10 of 11 elements" in second.out
+    assert project.calls() == ["parse 3"]
+
+
+def test_a_fresh_retry_reads_nothing_from_the_cache(project: Project) -> None:
+    project.runs_as_script("main")
+    project.repair()
+
+    ended = project.does("retry", "last", "--fresh")
+
+    assert ended.code == 0
+    assert "Nothing is read from the cache, so all runs again." in ended.out
+    assert len(project.calls()) == 11
+
+
+def test_a_retry_says_when_nothing_was_kept(project: Project) -> None:
+    project.runs_as_script("unkept")
+
+    ended = project.does("retry", "last")
+
+    assert ended.code == 1
+    assert "Nothing was kept, so all runs again." in ended.out
+    assert len(project.calls()) == 10
+
+
+def test_a_retry_of_a_flow_inside_of_a_function_says_why_not(project: Project) -> None:
+    project.runs_as_script("local")
+
+    ended = project.does("retry", "last")
+
+    assert ended.code == 2
+    assert "The flow local can't be found again: it was written in a notebook" in ended.err
+    assert len(project.runs()) == 1
+
+
+def test_a_retry_without_arguments_says_why_not(project: Project) -> None:
+    project.runs_as_script("unpicklable")
+
+    ended = project.does("retry", "last")
+
+    assert ended.code == 1
+    assert "was called with isn't kept: it can't be pickled" in ended.err
+    assert len(project.runs()) == 1
+
+
+def test_a_retry_of_a_file_that_was_moved_says_so(project: Project) -> None:
+    project.runs_as_script("unkept")
+    (project.folder / "pipeline.py").rename(project.folder / "moved.py")
+
+    ended = project.does("retry", "last")
+
+    assert ended.code == 2
+    assert f"There is no file {project.folder / 'pipeline.py'}." in ended.err
+
+
+def test_the_first_element_that_failed_is_called_as_it_was(project: Project) -> None:
+    project.runs_as_script("unkept")
+
+    ended = project.does("debug", "last/parse")
+
+    assert ended.code == 1
+    assert "The first that failed: parse[3]" in ended.err
+    assert ended.out == "parse[3] is called with:\n  point = Point(x=3)\n"
+    assert "ValueError: bad point 3" in ended.err
+    assert project.calls() == ["parse 3"]
+    assert len(project.runs()) == 1
+
+
+def test_it_is_the_code_as_it_is_now_that_is_debugged(project: Project) -> None:
+    project.runs_as_script("unkept")
+    file = project.folder / "pipeline.py"
+    file.write_text(file.read_text().replace("point.x == 3", "point.x == 33"))
+
+    ended = project.does("debug", "last/parse[3]")
+
+    assert ended.code == 0, ended.err
+    assert "It succeeded this time: Point(x=3)" in ended.out
+
+
+def test_pdb_opens_where_the_users_code_failed(project: Project) -> None:
+    project.runs_as_script("unkept")
+
+    ended = project.does("debug", "last/parse[3]", "--pdb", typed="p point.x * 100\nq\n")
+
+    assert ended.code == 1
+    assert "parse()" in ended.out
+    assert "(Pdb) 300\n" in ended.out
+
+
+def test_an_async_call_is_debugged_too(project: Project) -> None:
+    project.runs_as_script("asynchronous")
+
+    ended = project.does("debug", "last/awaited")
+
+    assert ended.code == 1
+    assert "awaited is called with:\n  n = 1\n" in ended.out
+    assert "ValueError: 1" in ended.err
+
+
+def test_inputs_that_are_too_large_are_made_again_from_what_is_kept(project: Project) -> None:
+    project.runs_as_script("big")
+    project.repair()
+
+    ended = project.does("debug", "last/heavy[2]")
+
+    assert ended.code == 0, ended.err
+    assert "It succeeded this time: 200002" in ended.out
+    assert project.calls() == []
+    assert len(project.runs()) == 1
+
+
+def test_what_isnt_kept_is_named_and_run_only_where_that_is_wanted(project: Project) -> None:
+    project.runs_as_script("big-unkept")
+    project.repair()
+
+    refused = project.does("debug", "last/heavy[2]")
+    calls_of_refused = project.calls()
+    allowed = project.does("debug", "last/heavy[2]", "--rerun-upstream")
+
+    assert refused.code == 1
+    assert "prepare isn't kept (persist_result isn't on for it)" in refused.err
+    assert "--rerun-upstream" in refused.err
+    assert calls_of_refused == []
+    assert allowed.code == 0, allowed.err
+    assert "It succeeded this time: 200002" in allowed.out
+    assert project.calls() == ["prepare 0", "prepare 1", "prepare 2"]
+
+
+def test_a_flow_itself_is_debugged_with_what_its_tasks_have_kept(project: Project) -> None:
+    project.runs_as_script("main")
+
+    ended = project.does("debug", "last", "--pdb", typed="p point.x * 100\nq\n")
+
+    assert ended.code == 1
+    assert "(Pdb) 300\n" in ended.out
+    assert project.calls() == ["parse 3"]
+    assert len(project.runs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("element", "told"),
+    [
+        ("last/prse", "Did you mean parse?"),
+        ("last/parse[5]", "There is no parse[5]: they go from 0 to 4."),
+        ("last/parse#2", "There is no parse#2: run unkept has 1 call or map of it."),
+        ("last/prepare", "No element of prepare failed. Name the one that is meant:"),
+        ("none/parse", "There is no run none."),
+    ],
+)
+def test_an_element_that_isnt_there_is_told(project: Project, element: str, told: str) -> None:
+    project.runs_as_script("unkept")
+
+    ended = project.does("debug", element)
+
+    assert ended.code == 2
+    assert told in ended.err
