@@ -207,7 +207,11 @@ def _plan(history: History, record: FlowRunRecord, call: _Call, fresh: bool) -> 
     if not kept:
         return f"Retrying {who}. Nothing was kept, so all runs again."
     rest = f"{plural(whole - kept, 'element')} run" if whole - kept != 1 else "1 element runs"
-    return f"Retrying {who}. Kept are {kept:,} of {plural(whole, 'element')}; {rest} again."
+    # A key may hold the task's code, which only the run itself digests.
+    return (
+        f"Retrying {who}. Kept are {kept:,} of {plural(whole, 'element')}; {rest} again, and what "
+        "has other code now."
+    )
 
 
 def _keeping(results: ResultOptions) -> Callable[[TaskRunRecord], bool]:

@@ -20,7 +20,7 @@ from fanfold.engine.drive import (
 )
 from fanfold.engine.effects import Announce, Commit, Event, Publish, Record, Remake, Submit, Wait
 from fanfold.engine.recording import accounts
-from fanfold.engine.recording.notes import Sink
+from fanfold.engine.recording.sinks import Sink
 from fanfold.engine.results.committing import write_index
 from fanfold.engine.run import Run
 from fanfold.engine.story import story

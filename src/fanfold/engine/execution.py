@@ -58,7 +58,7 @@ from fanfold.engine.prints import logged
 from fanfold.engine.recording import masking
 from fanfold.engine.recording import recorder as recorders
 from fanfold.engine.recording.accounts import FlowAccount
-from fanfold.engine.recording.notes import Sink
+from fanfold.engine.recording.sinks import Sink
 from fanfold.engine.results.segments import StoredResult
 from fanfold.engine.returning import state_of
 from fanfold.engine.signals import EXIT_CODE, Terminated, cancellable, terminable
@@ -411,7 +411,8 @@ class Execution:
     @contextmanager
     def _entered(self, *, in_loop: bool = True) -> Generator[None]:
         within = reach(self.stop, in_loop=self.spec.is_async and in_loop)
-        with within, running(self.run.context), logged(self.run.info.log_prints):
+        prints = logged(self.run.info.log_prints)
+        with within, settings.staying(), running(self.run.context), prints:
             yield
 
     def _stopped(self, error: BaseException) -> State:
@@ -464,7 +465,7 @@ class Execution:
 
     def _tell_end(self, state: State) -> None:
         good = state.code in WITH_VALUE
-        error = None if good else state.failure()
+        error = None if good or state.is_cancelled() else state.failure()
         shown = self.run.info.flow is None and recorders.current() is not None
         show = showing(self.run.info.id) if shown else ""
         facts = self.run.tally.facts(state.name, time.monotonic() - self.began, error, show)

@@ -16,18 +16,18 @@ from fanfold.engine.context import FLOW_RUN, RunContext, RunInfo, count_nested, 
 from fanfold.engine.direct import HERE, call_here
 from fanfold.engine.dispatch import dispatcher
 from fanfold.engine.failures import users_frames
-from fanfold.engine.recording import accounts, notes
+from fanfold.engine.recording import accounts, sinks
 from fanfold.engine.recording import recorder as recorders
-from fanfold.engine.recording.notes import FACTS, Sink, travelled
+from fanfold.engine.recording.sinks import FACTS, Sink
 from fanfold.engine.run import Run
 from fanfold.engine.tally import Tally
 from fanfold.engine.telling import LINE, show
 from fanfold.engine.waiting import callbacks_called
 from fanfold.ports.runner import Session, TaskRunner
 from fanfold.values.errors import SessionClosed
-from fanfold.values.facts import now_us
 from fanfold.values.ids import new_id
 from fanfold.values.states import State, StateName
+from fanfold.values.times import now_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +128,10 @@ class FlowRun:
             return self._session
 
     def _heard(self, chunk_id: str, message: bytes) -> None:
-        """Take what a running chunk said; what isn't for us goes on to where this run's own goes."""
+        """Take what a running chunk said; some goes on to where this run tells its own."""
         if message[:1] == FACTS:
             if self.recorder is not None:
-                self.recorder.put(travelled, message)
+                self.recorder.put(sinks.travelled, message)
         elif self._send is not None and message[:1] == LINE:
             self._send(message)
         else:
@@ -315,15 +315,15 @@ def _begin_ad_hoc(run: FlowRun, kept: Sink | None) -> None:
     run.recorder = kept
     run.info = replace(run.info, id=run_id, recorded_under=run_id if kept is not None else "")
     if kept is not None:
-        kept.put(notes.flow_run_made, run.info, None, "", now_us())
-        kept.put(notes.flow_run_moved, run_id, StateName.RUNNING, "", "", 1, None, now_us())
+        kept.put(sinks.flow_run_made, run.info, None, "", now_us())
+        kept.put(sinks.flow_run_moved, run_id, StateName.RUNNING, "", "", 1, None, now_us())
 
 
 def _end_ad_hoc(run: FlowRun) -> None:
     kept, run.recorder = run.recorder, None
     if kept is not None:
         ended = (StateName.COMPLETED, "", "", 1, None, now_us())
-        kept.put(notes.flow_run_moved, run.info.id, *ended)
+        kept.put(sinks.flow_run_moved, run.info.id, *ended)
 
 
 @contextmanager

@@ -3,13 +3,15 @@
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fanfold.engine import settings
-from fanfold.ports.history import History
 from fanfold.ports.results import ResultStore
 from fanfold.ports.runner import TaskRunner
 from fanfold.values.errors import UnknownAdapter, UnknownHistory, UnknownRunner, UsageError
+
+if TYPE_CHECKING:  # some 10 ms, which only readers of histories need
+    from fanfold.ports.history import History
 
 RUNNERS = "fanfold.runners"
 RESULTS = "fanfold.results"
@@ -70,7 +72,7 @@ def result_store_of(choice: Any) -> ResultStore:
     return result_store(str(choice)) if isinstance(choice, (str, Path)) else choice
 
 
-def history(url: str) -> History:
+def history(url: str) -> "History":
     """Return the history at a URL; the part before `:` names its kind. It connects when used.
 
     Raises:

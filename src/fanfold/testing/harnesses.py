@@ -33,6 +33,7 @@ from typing import Any
 
 from fanfold.engine import settings
 from fanfold.engine.flow import ad_hoc_apart
+from fanfold.engine.recording.recorder import closing_current
 from fanfold.engine.settings.lookup import PROFILE
 from fanfold.testing.faults import Fault
 from fanfold.testing.injecting import Faults
@@ -90,10 +91,11 @@ def harness(*, runner: str = "inline", retry_delays: bool = False) -> Generator[
             progress="off",
             retry_delays=retry_delays,
             results_default_storage=here.home / "results",
+            history_url=f"sqlite:///{here.home / 'history.db'}",
         ),
     }
     try:
-        with _environment(variables), ad_hoc_apart():
+        with _environment(variables), closing_current(), ad_hoc_apart():
             yield here
     finally:
         # What a test has made unreadable, or a worker that was killed still writes, may stay.

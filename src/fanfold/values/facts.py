@@ -4,18 +4,13 @@ A fact is of one flow run (`flow_run_id`), under whose lease it is written. All 
 microseconds since 1970 in UTC (`..._us`).
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fanfold.values.states import StateName
+from fanfold.values.times import now_us as now_us
 
 Span = tuple[int, int]
-
-
-def now_us() -> int:
-    """Return the time of this machine's clock, in microseconds since 1970."""
-    return time.time_ns() // 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

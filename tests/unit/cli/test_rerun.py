@@ -151,7 +151,10 @@ def test_a_retry_runs_only_what_the_old_run_has_not_kept(project: Project) -> No
 
     retry, old = project.runs()
     assert ended.code == 0, ended.err
-    assert "Kept are 10 of 11 elements; 1 element runs again." in ended.out
+    assert (
+        "Kept are 10 of 11 elements; 1 element runs again, and what has other code now."
+        in ended.out
+    )
     assert project.calls() == ["parse 3"]
     assert (retry.state, retry.retry_of) == (StateName.COMPLETED, old.id)
     assert project.counts(retry, "parse") == {StateName.CACHED: 4, StateName.COMPLETED: 1}

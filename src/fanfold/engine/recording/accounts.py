@@ -8,14 +8,14 @@ from fanfold.engine.calls import Call
 from fanfold.engine.chunking import Span
 from fanfold.engine.context import RunInfo
 from fanfold.engine.failures import capture
-from fanfold.engine.recording import lines, notes
+from fanfold.engine.recording import lines, sinks
 from fanfold.engine.recording.arguments import packed_flow
-from fanfold.engine.recording.notes import Sink
 from fanfold.engine.recording.recorder import Recorder
 from fanfold.engine.recording.showing import shown
-from fanfold.values.facts import now_us
+from fanfold.engine.recording.sinks import Sink
 from fanfold.values.messages import Detail, Report
 from fanfold.values.states import WITH_VALUE, State, StateName
+from fanfold.values.times import now_us
 
 FLUSH_S = 1.0
 """That the end of an outermost flow run waits for the history, at most; a commit takes some ms."""
@@ -29,7 +29,7 @@ def opened(sink: Sink | None, call: Call) -> "Account | None":
     if sink is None or not info.recorded_under:
         return None
     made = (info, call.spec.fn, call.count, call.stream, now_us())
-    sink.put(notes.task_run_made, info.recorded_under, *made)
+    sink.put(sinks.task_run_made, info.recorded_under, *made)
     return Account(sink, info)
 
 
@@ -37,7 +37,7 @@ class Account:
     """The notes of one run; used by who drives it.
 
     Args:
-        sink: Takes the notes.
+        sink: Takes the sinks.
         info: Of the run.
     """
 
@@ -56,7 +56,7 @@ class Account:
         self._seconds += report.seconds
         if report.details or not self._info.single:
             done = (self._info, report, spans, now_us())
-            self._notes.append((notes.chunk_done, self._flow_run_id, *done))
+            self._notes.append((sinks.chunk_done, self._flow_run_id, *done))
 
     def ended(self, index: int, state: StateName, detail: Detail) -> None:
         """Note an element that ended where no worker saw it."""
@@ -67,7 +67,7 @@ class Account:
         if self._ended:
             ended, self._ended = self._ended, []
             told = (self._info.id, ended, now_us())
-            self._notes.append((notes.elements_ended, self._flow_run_id, *told))
+            self._notes.append((sinks.elements_ended, self._flow_run_id, *told))
         taken, self._notes = self._notes, []
         return taken
 
@@ -85,7 +85,7 @@ class Account:
         """
         name = detail.name if detail is not None and self._info.single else ""
         ended = (self._info.id, states, name, self._seconds, now_us())
-        self._sink.put(notes.task_run_ended, self._flow_run_id, *ended)
+        self._sink.put(sinks.task_run_ended, self._flow_run_id, *ended)
 
 
 class FlowAccount:
@@ -107,7 +107,7 @@ class FlowAccount:
         """Tell that it came into being."""
         self._fn = fn
         if self.sink is not None:
-            self.sink.put(notes.flow_run_made, info, fn, runner, now_us())
+            self.sink.put(sinks.flow_run_made, info, fn, runner, now_us())
 
     def named(self, info: RunInfo, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Tell what it is called, and what it was called with: now, before its code changes it."""
@@ -115,7 +115,7 @@ class FlowAccount:
             return
         texts = {name: shown(value) for name, value in info.parameters.items()}
         kept = packed_flow(self._fn, args, kwargs)
-        self.sink.put(notes.flow_run_named, self._id, info.name, texts, kept)
+        self.sink.put(sinks.flow_run_named, self._id, info.name, texts, kept)
 
     def moved(self, state: State, tries: int) -> None:
         """Tell which state it is in; a final one is the last that is told."""
@@ -124,9 +124,9 @@ class FlowAccount:
         self._over = state.is_final()
         failed = self._over and state.code not in WITH_VALUE
         # Now, so that no exception keeps the frames of the run alive until it is recorded.
-        why = notes.problem(capture(state.failure(), travels=False)) if failed else None
+        why = sinks.problem(capture(state.failure(), travels=False)) if failed else None
         moved = (state.code, state.label, state.message, tries, why, now_us())
-        self.sink.put(notes.flow_run_moved, self._id, *moved)
+        self.sink.put(sinks.flow_run_moved, self._id, *moved)
 
     def over(self) -> None:
         """Tell how many lines of its log weren't recorded; nothing more comes of it."""

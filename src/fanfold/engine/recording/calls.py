@@ -36,12 +36,19 @@ class Caller:
         self._bell.acquire()
         self._call: tuple[str, Callable[[], Any]] | None = None
         self._outcome: Outcome | None = None
+        self._over = threading.Event()
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def start(self, what: str, call: Callable[[], Any]) -> None:
         """Have something called; only after the outcome of the call before was taken."""
+        self._over.clear()
         self._call = (what, call)
         self._bell.release()
+
+    def wait(self, timeout_s: float) -> Outcome | None:
+        """Return what becomes of the call, once; None if it isn't over in time."""
+        self._over.wait(timeout_s)
+        return self.take()
 
     def take(self) -> Outcome | None:
         """Return what became of the call, once; None while it isn't over."""
@@ -66,6 +73,7 @@ class Caller:
             except Exception as error:  # told by whoever takes the outcome
                 self._outcome = Outcome(what=what, error=error)
             del called, call
+            self._over.set()
             self._rang()
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 Chore = Literal["renew", "cancelled", "tend", "prune"]
 ASK_S = 1.0
 """How often it is asked whether watched runs are to be cancelled."""
+NEVER = float("inf")
 PRUNE_S = 3_600.0
 """How often it is looked whether it is time to remove old runs."""
 
@@ -44,14 +45,12 @@ class Chores:
             now: What time it is.
             closing: The recorder is to end: old runs that are left are for the next one.
         """
-        chores: tuple[Chore, ...] = ("renew", "cancelled", "tend", "prune")
-        if closing:
-            chores = ("tend",) if self._pruned else ("tend", "prune")
-        return next((one for one in chores if self._at.get(one, now + 1) <= now), None)
+        return next((one for one in self._open(closing) if self._at.get(one, now + 1) <= now), None)
 
-    def next(self) -> float | None:
-        """Return when something is due."""
-        return min(self._at.values(), default=None)
+    def next(self, *, closing: bool) -> float | None:
+        """Return when something is due, in the same sense."""
+        times = (self._at.get(one, NEVER) for one in self._open(closing))
+        return min((time for time in times if time < NEVER), default=None)
 
     def done(self, chore: Chore, now: float, again_s: float | None) -> None:
         """Say that something is done.
@@ -62,4 +61,9 @@ class Chores:
             again_s: After how many seconds it is due again; None: never.
         """
         self._pruned |= chore == "prune"
-        self._at[chore] = now + again_s if again_s is not None else float("inf")
+        self._at[chore] = now + again_s if again_s is not None else NEVER
+
+    def _open(self, closing: bool) -> tuple[Chore, ...]:
+        if not closing:
+            return ("renew", "cancelled", "tend", "prune")
+        return ("tend",) if self._pruned else ("tend", "prune")

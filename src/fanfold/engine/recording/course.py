@@ -151,8 +151,11 @@ class Course:
 
     def mark(self, passed: Callable[[], None]) -> None:
         """Have a function called once all that was added before is safe; hurries that on."""
-        if not self._facts and self._batch is None:
-            passed()
+        if not self._facts:
+            if self._batch is None:
+                passed()
+            else:  # by itself it would be the cause of no batch, and wait for the next fact
+                self._batch_markers.append(Marker(passed))
             return
         self._facts.append(Marker(passed))
         self._markers += 1
@@ -284,7 +287,7 @@ class Course:
             times.append(self._keep_at)
         if self.calling and not self.hangs:
             times.append(self._patience_ends)
-        elif not self.calling and self._retry_at is not None and (self._batch or self.kept):
+        elif not self.calling and self._retry_at is not None:
             times.append(self._retry_at)
         later = [time for time in times if time > now]
         return min(later) if later else None

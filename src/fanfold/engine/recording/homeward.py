@@ -3,11 +3,13 @@
 import pickle
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from fanfold.engine.recording.masking import masked
-from fanfold.engine.recording.notes import FACTS
-from fanfold.values.facts import Fact
+from fanfold.engine.recording.sinks import FACTS
+
+if TYPE_CHECKING:
+    from fanfold.values.facts import Fact
 
 MOST_FACTS = 200
 """That one message takes along."""

@@ -18,10 +18,9 @@ from typing import Any, Literal
 
 from fanfold.engine import settings
 from fanfold.engine.context import current
-from fanfold.engine.recording import masking, recorder
-from fanfold.engine.recording.notes import Sink
+from fanfold.engine.recording import masking, recorder, sinks
 from fanfold.engine.recording.sending import sink_of
-from fanfold.values.facts import LinesDropped, LogLine
+from fanfold.engine.recording.sinks import Sink
 
 LONGEST_LINE = 64 << 10
 """Characters of a message that are kept; a longer one is cut, and says so."""
@@ -67,7 +66,7 @@ class RunLines:
         more = record.exc_info or record.exc_text or record.stack_info
         if more or not _constant(record.msg, record.args):
             # Formatted here and now: an exception would keep all that its frames hold alive.
-            self._put(_as_it_is, _line(self.flow_run_id, record.__dict__, _text(record)))
+            self._put(sinks.line, self.flow_run_id, _said(record), _short(_text(record)))
         else:
             self._put(_line_of, self.flow_run_id, record)
 
@@ -84,7 +83,7 @@ class RunLines:
             self._looks += 1
             more, self._told = dropped - self._told, dropped
         if more:
-            self._put(_lines_dropped, self.flow_run_id, more)
+            self._put(sinks.lines_dropped, self.flow_run_id, more)
 
 
 class LinesHandler(logging.Handler):
@@ -227,34 +226,20 @@ def _constant(message: object, args: Any) -> bool:
     return type(args) is tuple and _ATOMS.issuperset(map(type, args))
 
 
-def _line_of(flow_run_id: str, record: logging.LogRecord) -> LogLine:
-    return _line(flow_run_id, record.__dict__, message(record))
+def _line_of(flow_run_id: str, record: logging.LogRecord) -> Any:
+    return sinks.line(flow_run_id, _said(record), _short(message(record)))
 
 
-def _line(flow_run_id: str, facts: dict[str, Any], text: str) -> LogLine:
-    index, task_run_id = facts.get("map_index"), facts.get("task_run_id") or ""
-    if index is not None:
-        task_run_id = task_run_id.rpartition("-")[0]
-    if len(text) > LONGEST_LINE:
-        text = cut(text)
-    return LogLine(
-        flow_run_id=flow_run_id,
-        task_run_id=task_run_id,
-        index=index,
-        attempt=facts.get("attempt") or 0,
-        level=facts["levelno"],
-        logger=facts["name"],
-        message=text,
-        at_us=int(facts["created"] * 1_000_000),
+def _said(record: logging.LogRecord) -> tuple[Any, ...]:
+    said = record.__dict__
+    return (
+        *(said.get("task_run_id"), said.get("map_index"), said.get("attempt")),
+        *(record.levelno, record.name, record.created),
     )
 
 
-def _as_it_is(line: LogLine) -> LogLine:
-    return line
-
-
-def _lines_dropped(flow_run_id: str, number: int) -> LinesDropped:
-    return LinesDropped(flow_run_id=flow_run_id, count=number)
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_LINE else cut(text)
 
 
 def cut(text: str) -> str:

@@ -8,15 +8,17 @@ import json
 import re
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sized
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from functools import cache, lru_cache
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fanfold.engine import settings
 from fanfold.engine.dataflow import hollow, substitute
-from fanfold.values.facts import Fact, Problem
 from fanfold.values.secrets import KNOWN
+
+if TYPE_CHECKING:
+    from fanfold.values.facts import Fact, Problem
 
 MASK = "********"
 """What stands for a secret, whatever its length."""
@@ -30,11 +32,12 @@ TEXTS = frozenset(
 nothing, so others are left alone."""
 MOST_ITEMS = 1_000
 """Of a collection that is looked through for secrets: in a million numbers there are none."""
+_COLLECTIONS = frozenset({list, tuple, set, frozenset, dict})
 RUNS_KEPT = 1_000
 """Flow runs whose patterns are remembered, for facts that come after their end."""
 
 T = TypeVar("T")
-_Fact = TypeVar("_Fact", bound=Fact | Problem)
+_Fact = TypeVar("_Fact", bound="Fact | Problem")
 Patterns = tuple[str, ...]
 
 _patterns_of: OrderedDict[str, Patterns] = OrderedDict()
@@ -84,7 +87,8 @@ def learn(parameters: Mapping[str, Any]) -> None:
         return secret
 
     for value in parameters.values():
-        if isinstance(value, Sized) and len(value) > MOST_ITEMS:
+        # Only of these is the length known at once; a Dask frame would have to be computed for it.
+        if type(value) in _COLLECTIONS and len(value) > MOST_ITEMS:
             continue
         if type(value) not in (list, tuple) or not hollow(value, kinds):
             substitute(value, kinds, seen)
@@ -110,8 +114,8 @@ def _masked(value: Any, patterns: Patterns) -> Any:
     """Return a field of a fact, or a part of one, without secrets."""
     if isinstance(value, str):
         return mask(value, patterns) if value else value
-    if isinstance(value, Problem):
-        return masked_problem(value, patterns)
+    if is_dataclass(value):
+        return masked_problem(cast("Problem", value), patterns)
     if isinstance(value, Mapping):
         parts = cast("Mapping[str, str]", value)
         clean = {name: mask(part, patterns) for name, part in parts.items()}
@@ -123,7 +127,7 @@ def _masked(value: Any, patterns: Patterns) -> Any:
     return value
 
 
-def masked_problem(problem: Problem, patterns: Patterns | None = None) -> Problem:
+def masked_problem(problem: "Problem", patterns: Patterns | None = None) -> "Problem":
     """Return a problem without secrets in what it says."""
     message = mask(problem.message, patterns)
     traceback = mask(problem.traceback, patterns)

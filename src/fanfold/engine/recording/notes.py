@@ -6,10 +6,9 @@ change any more.
 
 import os
 import pickle
-import platform
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 from fanfold.engine import entrypoints
 from fanfold.engine.chunking import Span
@@ -21,6 +20,8 @@ from fanfold.values.facts import (
     FlowRunMade,
     FlowRunMoved,
     FlowRunNamed,
+    LinesDropped,
+    LogLine,
     Problem,
     TaskRunEnded,
     TaskRunMade,
@@ -28,8 +29,6 @@ from fanfold.values.facts import (
 from fanfold.values.messages import Detail, Failure, Report
 from fanfold.values.states import StateName, StateType
 
-FACTS = b"H"
-"""First byte of a message that holds facts, on their way home from another process."""
 MOST_UPSTREAM_FAILED = 100
 """Of one run that are told one by one; all are in its column of states."""
 MOST_TRACEBACKS = 1_000
@@ -38,14 +37,6 @@ LONGEST_TEXT = 16_384
 """Characters of a message or a traceback; of longer ones the ends are kept."""
 
 _TOLD_APART = frozenset({StateType.FAILED, StateType.CRASHED})
-
-
-class Sink(Protocol):
-    """Takes what is to be recorded: the recorder, or the way to it from another process."""
-
-    def put(self, make: Callable[..., Any], *args: Any) -> None:
-        """Have `make(*args)` called later; the facts that it returns are recorded."""
-        ...
 
 
 def flow_run_made(
@@ -198,6 +189,34 @@ def task_run_ended(
     )
 
 
+def line(flow_run_id: str, said: tuple[Any, ...], text: str) -> LogLine:
+    """Tell of a line of a log.
+
+    Args:
+        flow_run_id: The flow run that it is recorded under.
+        said: Its task run, index, attempt, level, logger, and seconds since 1970.
+        text: The message.
+    """
+    task_run_id, index, attempt, level, logger, created = said
+    if index is not None:
+        task_run_id = task_run_id.rpartition("-")[0]
+    return LogLine(
+        flow_run_id=flow_run_id,
+        task_run_id=task_run_id or "",
+        index=index,
+        attempt=attempt or 0,
+        level=level,
+        logger=logger,
+        message=text,
+        at_us=int(created * 1_000_000),
+    )
+
+
+def lines_dropped(flow_run_id: str, count: int) -> LinesDropped:
+    """Tell that so many more lines were not kept."""
+    return LinesDropped(flow_run_id=flow_run_id, count=count)
+
+
 def travelled(message: bytes) -> list[Fact]:
     """Return the facts of a message from another process."""
     return pickle.loads(memoryview(message)[1:])
@@ -226,7 +245,7 @@ def shortened(text: str, chars: int = LONGEST_TEXT) -> str:
 @cache
 def host() -> str:
     """Return this machine's name."""
-    return platform.node()
+    return os.uname().nodename
 
 
 def _in_short(detail: Detail) -> Detail:

@@ -11,19 +11,19 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fanfold.engine import registry, settings
+from fanfold.engine.settings.kinds import OFF
 
 if TYPE_CHECKING:
     from fanfold.engine.recording.writer import Writer
     from fanfold.ports.history import History
 
-OFF = "off"
 CLOSE_S = 2.0
 """How long the end of a process waits for its history."""
 IDLE_S = 30.0
@@ -243,6 +243,17 @@ def current() -> Recorder | None:
     if recorder is None and url != OFF:
         return _made(url)
     return recorder
+
+
+@contextmanager
+def closing_current() -> Generator[None]:
+    """Close the recorder for the settings that hold at the end of the block, and forget it."""
+    try:
+        yield
+    finally:
+        recorder = _recorders.pop(_settings.history_url, None)
+        if recorder is not None:
+            recorder.close()
 
 
 def close_all(timeout_s: float = CLOSE_S) -> bool:

@@ -15,7 +15,8 @@ import sys
 import time
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from io import FileIO
+from typing import IO, Any, cast
 
 from fanfold.ports.history import History
 from fanfold.values.errors import HistoryError
@@ -74,7 +75,8 @@ class Renewals:
         if self._starts < STARTS and sys.executable:
             self._starts += 1
             self._start()
-        self._history.renew(self._owner)
+        if self._helper is None:
+            self._history.renew(self._owner)
 
     def stop(self) -> None:
         """End the helper, which gives up what leases the owner still has."""
@@ -89,23 +91,13 @@ class Renewals:
             "owner": self._owner,
             "process": os.getpid(),
         }
+        line = json.dumps(said).encode("ascii") + b"\n"
         try:
-            helper = subprocess.Popen(
-                [sys.executable, "-I", "-c", BOOT],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                bufsize=0,  # without a lock that a forked child may find held
-                start_new_session=True,
-            )
+            self._helper = _started(line)
         except OSError as error:
             logger.warning("The process that renews leases can't be started: %s", error)
             return
-        _helpers.append(helper)
-        self._helper = helper
-        assert helper.stdin is not None
-        with suppress(OSError):  # it is gone already: seen next time
-            helper.stdin.write(json.dumps(said).encode("ascii") + b"\n")
+        _helpers.append(self._helper)
 
     def _end(self) -> None:
         helper, self._helper = self._helper, None
@@ -150,6 +142,39 @@ def renew(kind: str, url: str, owner: str, process: int) -> None:
     _give_up(history, owner, time.monotonic() + 4 * interval_s)
     with suppress(HistoryError):
         history.close()
+
+
+def _started(line: bytes) -> "subprocess.Popen[bytes]":
+    """Start a helper that has a line on its standard input.
+
+    Raises:
+        OSError: It can't be started.
+    """
+    read, write = os.pipe()
+    pipe = FileIO(write, "w")  # not buffered: without a lock that a forked child may find held
+    try:
+        # Before it starts: this process may be stopped, or hold its interpreter, from then on. What
+        # the pipe doesn't take yet, which is some 64 KB, it gets as soon as it reads.
+        os.set_blocking(write, False)
+        rest = line[pipe.write(line) or 0 :]
+        os.set_blocking(write, True)
+        helper = subprocess.Popen(
+            [sys.executable, "-I", "-c", BOOT],
+            stdin=read,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError:
+        pipe.close()
+        raise
+    finally:
+        os.close(read)
+    helper.stdin = cast("IO[bytes]", pipe)
+    with suppress(OSError):  # it is gone already: seen next time
+        while rest:
+            rest = rest[pipe.write(rest) :]
+    return helper
 
 
 def _renewed(history: History, owner: str) -> bool:

@@ -1,13 +1,17 @@
 """Records what code inside a run has to say, wherever it runs."""
 
+from typing import TYPE_CHECKING
+
 from fanfold.engine.context import RunContext, current
 from fanfold.engine.recording import recorder
 from fanfold.engine.recording.homeward import Homeward
-from fanfold.engine.recording.notes import Sink
-from fanfold.values.facts import Fact
+from fanfold.engine.recording.sinks import Sink
+
+if TYPE_CHECKING:
+    from fanfold.values.facts import Fact
 
 
-def record(fact: Fact) -> bool:
+def record(fact: "Fact") -> bool:
     """Have a fact recorded: from here, or by the driver if this is a worker's process.
 
     From a worker it goes home at once, not with the chunk's end, so that people can see it; and
@@ -35,5 +39,5 @@ def sink_of(context: RunContext | None) -> Sink | None:
     return recorder.current()
 
 
-def _as_it_is(fact: Fact) -> Fact:
+def _as_it_is(fact: "Fact") -> "Fact":
     return fact

@@ -20,7 +20,6 @@ from fanfold.values.facts import Batch, FlowRunMade, FlowRunMoved, now_us
 from fanfold.values.ids import new_id
 from fanfold.values.records import Retention
 
-LOOK_S = 0.002
 RECORD, DELIVER = "record", "deliver"
 
 logger = logging.getLogger("fanfold.history")
@@ -108,8 +107,7 @@ class Writer:
             self._trouble.lost(self.course.in_memory)
         if not self.course.calling and self._link.opened:
             self._caller.start("close", lambda: self._link.close(abandoned=bool(self.open)))
-            while (outcome := self._caller.take()) is None and time.monotonic() < deadline:
-                time.sleep(LOOK_S)
+            outcome = self._caller.wait(max(0.0, deadline - time.monotonic()))
             if outcome is not None and outcome.error is not None:
                 logger.info("The history can't be closed as it should", exc_info=outcome.error)
         self._caller.end()
@@ -128,10 +126,11 @@ class Writer:
                 self.course.failed(now)
                 return
             logger.warning("The history can't be looked after", exc_info=error)
+        if what in (RECORD, DELIVER):  # told before those who wait for it go on
+            self._trouble.refused(outcome.value)
         self.course.done(delivered=what == DELIVER)
         match what:
             case "record" | "deliver":
-                self._trouble.refused(outcome.value)
                 self._chores.recorded(now)
                 if what == DELIVER:
                     self._delivered()
@@ -187,8 +186,8 @@ class Writer:
         self._chores.plan(now, renewing=renewing, watching=bool(watched))
         chore = self._chores.due(now, closing=closing)
         if chore is None:
-            times = [time for time in (until, self._chores.next()) if time is not None]
-            return min(times, default=None)
+            ends = (until, self._chores.next(closing=closing))
+            return min((end for end in ends if end is not None), default=None)
         self.course.begin(now)
         self._caller.start(chore, self._call(chore))
         return now

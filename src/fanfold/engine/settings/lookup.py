@@ -147,6 +147,7 @@ class Setting(Generic[T]):
 TABLE: dict[str, Setting[Any]] = {}
 """Every setting by its name, in the order of the class that lists them."""
 _BY_VARIABLE: dict[str, Setting[Any]] = {}
+_folder: ContextVar[str | None] = ContextVar("fanfold_folder", default=None)
 _overrides: ContextVar[Mapping[Setting[Any], Any]] = ContextVar(
     "fanfold_settings", default=MappingProxyType({})
 )
@@ -185,6 +186,20 @@ def temporary(values: Mapping[str, object]) -> Generator[None]:
         yield
     finally:
         _overrides.reset(token)
+
+
+@contextmanager
+def staying() -> Generator[None]:
+    """Let the settings of the folder that is the working one now hold wherever the code goes.
+
+    It also spares each look at a setting the question for that folder, which lets other threads in:
+    with a busy one beside, that makes a direct call of a task slower by a fifth.
+    """
+    token = _folder.set(working_directory())
+    try:
+        yield
+    finally:
+        _folder.reset(token)
 
 
 def found() -> list[Found]:
@@ -369,6 +384,9 @@ def _found(setting: Setting[Any]) -> Found:
 
 def working_directory() -> str:
     """Return where relative paths start; empty when the folder is gone, which stops no run."""
+    stayed = _folder.get()
+    if stayed is not None:
+        return stayed
     try:
         return os.getcwd()
     except OSError:

@@ -9,7 +9,7 @@ def test_nothing_is_due_before_the_history_took_something() -> None:
     chores.plan(0.0, renewing=True, watching=True)
 
     assert chores.due(0.0, closing=False) is None
-    assert chores.next() is None
+    assert chores.next(closing=False) is None
 
 
 def test_leases_come_first_and_removing_last() -> None:
@@ -23,7 +23,7 @@ def test_leases_come_first_and_removing_last() -> None:
         chores.done(chore, 0.0, ASK_S)
 
     assert order == ["renew", "cancelled", "tend", "prune"]
-    assert chores.next() == ASK_S
+    assert chores.next(closing=False) == ASK_S
 
 
 def test_what_nobody_wants_any_more_is_not_due() -> None:
@@ -49,3 +49,4 @@ def test_who_closes_removes_one_slice_at_most_and_starts_no_helper() -> None:
         chores.done(chore, 0.0, 0.0 if chore == "prune" else None)
 
     assert order == ["tend", "prune"]
+    assert chores.next(closing=True) is None  # though other things are overdue

@@ -57,6 +57,19 @@ def test_a_marker_passes_at_once_where_nothing_waits() -> None:
     assert passed == ["it"]
 
 
+def test_a_marker_that_comes_after_its_facts_were_taken_passes_with_their_batch() -> None:
+    course, passed = Course("w"), list[str]()
+    course.add([made("a")], 0.0)
+    course.next(COMPANY_S)
+
+    course.mark(lambda: passed.append("it"))
+    before = list(passed)
+    course.done()
+
+    assert (before, passed) == ([], ["it"])
+    assert course.idle
+
+
 def test_many_facts_do_not_wait_and_go_in_several_batches() -> None:
     course = Course("w")
 
@@ -85,6 +98,18 @@ def test_a_batch_that_failed_is_kept_and_delivered_later_by_its_number() -> None
 
     assert kept == Keep(batch=step.batch)
     assert again == Deliver()
+
+
+def test_after_any_call_that_failed_it_is_tried_again_some_time() -> None:
+    course = Course("w")
+    course.begin(0.0)
+
+    course.failed(1.0)
+    rest = course.next(1.0)
+
+    assert isinstance(rest, Rest) and rest.until is not None
+    assert not course.reachable(1.0)
+    assert course.reachable(rest.until)
 
 
 def test_what_comes_while_the_journal_holds_something_goes_there_too() -> None:

@@ -16,7 +16,8 @@ from fanfold.engine.recording.recorder import Recorder, close_all, current
 from fanfold.engine.recording.spool import FOLDER
 from fanfold.engine.settings import temporary
 from fanfold.ports.history import History
-from fanfold.values.errors import HistoryTooNew
+from fanfold.values.errors import HistoryTooNew, HistoryUnavailable
+from fanfold.values.records import Retention
 from fanfold.values.states import StateName
 from tests.unit.engine.recording.making import (
     PATIENCE_S,
@@ -228,6 +229,43 @@ def test_who_watches_a_run_is_called_once_when_it_is_to_be_cancelled(start: Star
 
     assert heard.wait(PATIENCE_S)
     assert called == ["a"]
+
+
+def test_that_a_run_is_to_be_cancelled_is_heard_after_an_outage(start: Start) -> None:
+    class Deaf(MemoryHistory):
+        asked = 0
+
+        def cancelled(self, owner: str) -> list[str]:
+            self.asked += 1
+            if self.asked == 1:
+                raise HistoryUnavailable("It is out")
+            return super().cancelled(owner)
+
+    history = Deaf(a_url())
+    recorder = start(history)
+    heard = threading.Event()
+    recorder.put(lambda: [made("a"), moved("a", StateName.RUNNING)])
+    recorder.watch("a", heard.set)
+    recorder.flush(PATIENCE_S)
+
+    history.cancel("a")
+
+    assert heard.wait(PATIENCE_S)
+    assert history.asked >= 2
+
+
+def test_closing_ends_soon_whatever_else_is_due(tmp_path: Path) -> None:
+    class Endless(MemoryHistory):
+        def prune(self, retention: Retention, now_us: int, limit: int) -> int:
+            return limit
+
+    history = Endless(a_url())
+    recorder = Recorder(history.url, tmp_path, keep=(1.0, ()), load=lambda: history)
+    recorder.put(same, made("a"))
+    recorder.watch("a", lambda: None)
+
+    assert recorder.flush(PATIENCE_S)
+    assert recorder.close(PATIENCE_S)
 
 
 def test_a_recorder_that_is_replaced_lets_go_once_its_runs_are_over(

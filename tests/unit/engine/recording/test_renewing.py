@@ -106,6 +106,16 @@ def test_with_its_process_stopped_it_renews_and_with_it_dead_it_gives_up(
     assert given_up == "abandon owner"
 
 
+def test_it_is_told_more_than_a_pipe_holds(ear: Ear, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, *(f"/nowhere/{n:0100}" for n in range(2_000))])
+    renewals = Renewals(Piped(ear.url), ear.url, "owner")
+
+    renewals.see_to_it()
+
+    assert by_helper(ear)
+    renewals.stop()
+
+
 def test_nothing_secret_is_on_its_command_line(renewals: Renewals, ear: Ear) -> None:
     helper = by_helper(ear)
 

@@ -455,3 +455,17 @@ def test_without_files_nothing_is_loaded_to_read_them(tmp_path: Path) -> None:
     )
 
     assert run.stdout.strip() == "set()"
+
+
+def test_a_run_keeps_the_settings_of_the_folder_that_it_began_in(
+    tmp_path: Path, project: Path
+) -> None:
+    write(project / "fanfold.toml", "tasks.default_retries = 3")
+    settings.reload()
+
+    with settings.staying():
+        os.chdir(tmp_path)
+        inside = current().tasks_default_retries
+    outside = current().tasks_default_retries
+
+    assert (inside, outside) == (3, 0)
