@@ -153,8 +153,9 @@ def _call(history: History, record: FlowRunRecord) -> _Call:
     held = history.read(FlowArguments(flow_run_id=record.id))
     if not held:
         raise FanfoldError(
-            f"What run {clean(record.name)} was called with isn't kept: it can't be pickled, or is "
-            f"larger than 1 MiB. Call it with `fanfold run {record.entrypoint} -p ...`."
+            f"What run {clean(record.name)} was called with isn't kept: it holds a secret, can't "
+            "be pickled, is larger than 1 MiB, or didn't fit the flow. Call it with "
+            f"`fanfold run {record.entrypoint} -p ...`."
         )
     main, payload = arguments.unpacked_flow(held[0])
     flow: Flow[..., Any] = entrypoints.load(record.entrypoint, Flow, "flow", main=main)
