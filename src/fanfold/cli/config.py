@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fanfold.cli import profiles as file
-from fanfold.cli.tables import Column, show
+from fanfold.cli.tables import Column, json_option, show
 from fanfold.engine import settings
 from fanfold.engine.settings.files import Profiles
 from fanfold.engine.settings.lookup import (
@@ -104,10 +104,18 @@ def profiles_() -> None:
 
 
 @profiles_.command()
-def ls() -> None:
+@json_option
+def ls(as_json: bool) -> None:
     """List the profiles."""
     known = profiles()
     selected = PROFILE.text() or known.active
+    if as_json:
+        told = {
+            name: {"active": name == selected, "values": dict(table)}
+            for name, table in known.tables.items()
+        }
+        click.echo(json.dumps(told, indent=2, default=str))
+        return
     rows = [
         (name, "active" if name == selected else "", len(table))
         for name, table in known.tables.items()

@@ -53,7 +53,8 @@ def status(as_json: bool) -> None:
 
 @command.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
-def upgrade(dry_run: bool) -> None:
+@json_option
+def upgrade(dry_run: bool, as_json: bool) -> None:
     """Apply migrations that are missing.
 
     Whatever opens the history does so, too; this is for those who want to choose the time.
@@ -67,6 +68,9 @@ def upgrade(dry_run: bool) -> None:
             missing: Sequence[int] = range(before.schema + 1, before.latest_schema + 1)
         else:
             missing = history.upgrade()
+    if as_json:
+        show_json({"place": before.place, "migrations": list(missing), "applied": not dry_run})
+        return
     if not missing:
         click.echo(f"{before.place} is current: version {before.latest_schema}")
         return
@@ -76,11 +80,15 @@ def upgrade(dry_run: bool) -> None:
 
 
 @command.command()
-def vacuum() -> None:
+@json_option
+def vacuum(as_json: bool) -> None:
     """Give space back to the disk."""
     with opened(reap=False) as lookout:
         place = _checked(lookout.history).place
         freed = lookout.history.vacuum()
+    if as_json:
+        show_json({"place": place, "freed_bytes": freed})
+        return
     click.echo(f"{place} is smaller by {size(freed)}" if freed else f"{place} had nothing to give")
 
 
@@ -98,7 +106,10 @@ def vacuum() -> None:
     help="Ended in a state, by its name or type; may be given several times.",
 )
 @click.option("--dry-run", is_flag=True, help="Count what would go; remove nothing.")
-def prune(older_than: datetime | None, words: tuple[str, ...], dry_run: bool) -> None:
+@json_option
+def prune(
+    older_than: datetime | None, words: tuple[str, ...], dry_run: bool, as_json: bool
+) -> None:
     """Remove runs that ended long ago.
 
     Their logs, elements and artifacts go with them. Without --older-than it goes by the settings
@@ -111,10 +122,15 @@ def prune(older_than: datetime | None, words: tuple[str, ...], dry_run: bool) ->
         _checked(lookout.history)
         if dry_run:
             count = stale(lookout.history, keeping, now)
-            click.echo(f"{plural(count, 'run')} would go, with all that belongs to them")
+            told = f"{plural(count, 'run')} would go, with all that belongs to them"
         else:
             lookout.reap()
-            _prune(lookout.history, keeping, now)
+            count = _prune(lookout.history, keeping, now)
+            told = f"Removed {plural(count, 'run')} with all that belonged to them"
+    if as_json:
+        show_json({"runs": count, "removed": not dry_run})
+    else:
+        click.echo(told)
 
 
 def chosen(older_than: datetime | None, states: tuple[StateName, ...], now: int) -> Retention:
@@ -167,7 +183,7 @@ def _check(found: Status) -> None:
         raise HistoryTooNew(found.place, found.schema, found.latest_schema)
 
 
-def _prune(history: History, keeping: Retention, now: int) -> None:
+def _prune(history: History, keeping: Retention, now: int) -> int:
     removed = 0
     on_terminal = sys.stderr.isatty()
     try:
@@ -181,9 +197,9 @@ def _prune(history: History, keeping: Retention, now: int) -> None:
     finally:
         if on_terminal and removed >= SLICE:
             click.echo(err=True)
-        click.echo(f"Removed {plural(removed, 'run')} with all that belonged to them")
     if removed and on_terminal:
         click.echo("`fanfold db vacuum` gives their space back to the disk.", err=True)
+    return removed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

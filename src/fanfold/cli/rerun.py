@@ -18,6 +18,7 @@ from fanfold.cli import run as runs
 from fanfold.cli.exits import Exit
 from fanfold.cli.finding import family, find_run, find_tasks, run_argument, short, task_runs
 from fanfold.cli.histories import opened
+from fanfold.cli.tables import json_option
 from fanfold.cli.texts import age, clean, plural
 from fanfold.engine import entrypoints, settings
 from fanfold.engine.context import Again, ResultOptions, doing_again
@@ -79,7 +80,8 @@ class _Element:
 @click.command()
 @run_argument(default=False)
 @click.option("--fresh", is_flag=True, help="Read nothing from the cache: all runs anew.")
-def retry(run: str, fresh: bool) -> None:
+@json_option
+def retry(run: str, fresh: bool, as_json: bool) -> None:
     """Run a flow again as a new run, with the same arguments.
 
     What the old run and its retries have kept comes back Cached, and only the rest runs.
@@ -95,11 +97,11 @@ def retry(run: str, fresh: bool) -> None:
                 f"first: fanfold runs cancel {short(record.id)}"
             )
         call = _call(lookout.history, record)
-        click.echo(_plan(lookout.history, record, call, fresh))
+        click.echo(_plan(lookout.history, record, call, fresh), err=as_json)
     read: dict[str, object] = {"tasks.refresh_cache": True} if fresh else {}
     again = Again(retry_of=record.id, key_id=call.key_id)
     with settings.temporary(read), doing_again(again):
-        runs.finish(call.flow, call.args, call.kwargs)
+        runs.finish(call.flow, call.args, call.kwargs, as_json=as_json)
 
 
 @click.command()

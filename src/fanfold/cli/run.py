@@ -12,12 +12,14 @@ from typing import Any, Union, get_args, get_origin
 import click
 
 from fanfold.cli.exits import Exit, complaint, of_state
+from fanfold.cli.tables import json_option, show_json
 from fanfold.engine import entrypoints
 from fanfold.engine.context import tagged
 from fanfold.engine.failures import users_frames
 from fanfold.engine.settings.lookup import nearest
 from fanfold.flows import Flow
 from fanfold.values.errors import FanfoldError, UsageError
+from fanfold.values.runs import FlowRun
 from fanfold.values.states import State, StateType
 
 _TEXTS = (str, bytes, Path)
@@ -36,6 +38,7 @@ _TEXTS = (str, bytes, Path)
 @click.option("--runner", metavar="NAME", help="What its tasks run on, such as processes.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="A tag of the run.")
 @click.option("--name", metavar="NAME", help="What the run is called.")
+@json_option
 def command(
     entrypoint: str,
     params: tuple[str, ...],
@@ -43,6 +46,7 @@ def command(
     runner: str | None,
     tags: tuple[str, ...],
     name: str | None,
+    as_json: bool,
 ) -> None:
     """Run a flow.
 
@@ -60,12 +64,23 @@ def command(
     except FanfoldError as error:
         raise complaint(error) from error
     with tagged(*tags):
-        finish(flow, (), arguments)
+        finish(flow, (), arguments, as_json=as_json)
 
 
-def finish(flow: "Flow[..., Any]", args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Run a flow, show why it has no value if so, and exit with what its end stands for."""
+def finish(
+    flow: "Flow[..., Any]", args: tuple[Any, ...], kwargs: Mapping[str, Any], *, as_json: bool
+) -> None:
+    """Run a flow, show why it has no value if so, and exit with what its end stands for.
+
+    Args:
+        flow: The flow.
+        args: What it is called with.
+        kwargs: Alike.
+        as_json: Print which run it was, and how it ended, as JSON on standard output.
+    """
     module = inspect.getmodule(flow.fn)
+    seen: list[FlowRun] = []
+    flow = _noting_its_run(flow, seen)
     try:
         with entrypoints.as_main(module) if module is not None else tagged():
             state = ended(flow, args, kwargs)
@@ -73,6 +88,10 @@ def finish(flow: "Flow[..., Any]", args: tuple[Any, ...], kwargs: Mapping[str, A
         raise SystemExit(Exit.INTERRUPTED) from None
     if not state.is_completed() and state.type is not StateType.CANCELLED:
         click.echo(told(state.failure()), err=True)
+    if as_json:
+        run = seen[-1]
+        ids = {"id": run.id, "flow": run.flow_name, "name": run.name}
+        show_json({**ids, "state": state.name, "message": state.message})
     raise SystemExit(of_state(state.code))
 
 
@@ -96,6 +115,21 @@ def told(error: BaseException) -> str:
     """Return an error as Python shows it, with the user's frames alone."""
     shown = error.with_traceback(users_frames(error.__traceback__))
     return "".join(traceback.format_exception(shown)).rstrip()
+
+
+def _noting_its_run(flow: "Flow[..., Any]", seen: list[FlowRun]) -> "Flow[..., Any]":
+    """Return the same flow, which notes its run when that ends."""
+    noting = flow.with_options()
+
+    def note(flow: Any, run: FlowRun, state: State) -> None:
+        seen.append(run)
+
+    for add in (
+        *(noting.on_completion, noting.on_failure),
+        *(noting.on_cancellation, noting.on_crashed),
+    ):
+        add(note)
+    return noting
 
 
 def _changed(flow: "Flow[..., Any]", runner: str | None, name: str | None) -> "Flow[..., Any]":

@@ -217,6 +217,7 @@ def test_a_profiles_life(project: Path, monkeypatch: pytest.MonkeyPatch) -> None
     config("set", "tasks.default_retries=2")
 
     assert config("profiles", "ls") == "default\t\t1\ndev\tactive\t1\n"
+    assert json.loads(config("profiles", "ls", "--json"))["dev"]["active"]
     assert "There is a profile dev already" in config("profiles", "create", "dev", code=1)
     assert "Did you mean dev?" in config("profiles", "delete", "devv", code=2)
     assert settings.current().tasks_default_retries == 2

@@ -239,3 +239,20 @@ def test_vacuum_gives_space_back(file: Path) -> None:
 
     assert f"sqlite:///{file} is smaller by " in told
     assert "had nothing to give" in db("vacuum")
+
+
+def test_what_was_done_is_told_as_json(file: Path) -> None:
+    history = registry.history(settings.current().history_url)
+
+    planned = json.loads(db("upgrade", "--dry-run", "--json"))
+    done = json.loads(db("upgrade", "--json"))
+    days_ago(history, 100)
+    history.close()
+    counted = json.loads(db("prune", "--dry-run", "--json"))
+    pruned = json.loads(db("prune", "--json"))
+    freed = json.loads(db("vacuum", "--json"))
+
+    assert (planned["migrations"], planned["applied"]) == (done["migrations"], False)
+    assert (done["migrations"][0], done["applied"]) == (1, True)
+    assert (counted, pruned) == ({"runs": 1, "removed": False}, {"runs": 1, "removed": True})
+    assert freed["freed_bytes"] >= 0

@@ -210,7 +210,7 @@ def test_a_retry_without_arguments_says_why_not(project: Project) -> None:
     ended = project.does("retry", "last")
 
     assert ended.code == 1
-    assert "was called with isn't kept: it can't be pickled" in ended.err
+    assert "was called with isn't kept: it holds a secret, can't be pickled" in ended.err
     assert len(project.runs()) == 1
 
 

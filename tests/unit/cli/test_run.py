@@ -1,3 +1,4 @@
+import json
 import os
 import select
 import signal
@@ -160,3 +161,23 @@ def test_a_signal_ends_the_run_in_order(folder: Path, number: signal.Signals, co
         out, _ = process.communicate(timeout=60)
 
     assert (process.returncode, out) == (code, "ended\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "state"),
+    [
+        (["pipeline.py:failing"], 1, "Failed"),
+        (["pipeline.py:ending", "-p", "how=cancelled"], 3, "Cancelled"),
+        (["only.py", "--name", "mine"], 0, "Completed"),
+    ],
+)
+def test_programs_are_told_which_run_it_was_and_how_it_ended(
+    folder: Path, words: list[str], code: int, state: str
+) -> None:
+    ended = fanfold(folder, "run", *words, "--json")
+
+    told = json.loads(ended.out.removeprefix("ran\n"))
+    assert ended.code == code
+    assert told["state"] == state
+    assert len(told["id"]) == 24
+    assert told["name"] == ("mine" if "mine" in words else told["flow"])
