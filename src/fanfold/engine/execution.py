@@ -62,15 +62,13 @@ from fanfold.engine.recording.sinks import Sink
 from fanfold.engine.results.segments import StoredResult
 from fanfold.engine.returning import state_of
 from fanfold.engine.signals import EXIT_CODE, Terminated, cancellable, terminable
-from fanfold.engine.stopping import CANCELLED, Stop, reach
+from fanfold.engine.stopping import Stop, ended_by, reach
 from fanfold.engine.tally import showing, summary
 from fanfold.engine.telling import level, tell
 from fanfold.values import runs
-from fanfold.values.errors import KeyNotStable, RunCancelled, TimedOut, UpstreamFailed
+from fanfold.values.errors import KeyNotStable, TimedOut, UpstreamFailed
 from fanfold.values.ids import new_id
 from fanfold.values.states import WITH_VALUE, State, StateName
-
-ENDED_AROUND = "The run around it ended."
 
 
 class Execution:
@@ -233,7 +231,7 @@ class Execution:
             except BaseException as error:
                 self.run.abandon(interrupt=True)
                 self.run.close()
-                self.account.moved(self._end_by(error), self.tries)
+                self.account.moved(ended_by(self.stop, error), self.tries)
                 self.account.over()
                 raise
 
@@ -419,18 +417,11 @@ class Execution:
         """Return the state that an error brings the run to; what the flow started ends with it."""
         if self.stop.asked:
             self.run.abandon(interrupt=True)
-            return self._end_by(error)
+            return ended_by(self.stop, error)
         overran = isinstance(error, TimedOut) and error.name == self.spec.name
         self.run.abandon(interrupt=overran or not isinstance(error, Exception))
         if overran:
             return State(code=StateName.TIMED_OUT, message=str(error), error=error)
-        return ended(None, error)
-
-    def _end_by(self, error: BaseException) -> State:
-        """Return the state of a run that something outside of it ends."""
-        if self.stop.asked or isinstance(error, Interrupt):
-            message = CANCELLED if self.stop.asked else ENDED_AROUND
-            return State(code=StateName.CANCELLED, message=message, error=RunCancelled(message))
         return ended(None, error)
 
     # Around the call.

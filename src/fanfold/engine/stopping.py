@@ -13,15 +13,18 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from fanfold.engine.attempt import ended
 from fanfold.engine.limits import alarms
 from fanfold.engine.limits.alarms import Alarm, Interrupt
 from fanfold.engine.limits.deadlines import GRACE_S, throw
 from fanfold.values.errors import RunCancelled
+from fanfold.values.states import State, StateName
 
 if TYPE_CHECKING:
     import asyncio
 
 CANCELLED = "Somebody asked for it to be cancelled."
+ENDED_AROUND = "The run around it ended."
 
 
 class Stop:
@@ -75,6 +78,14 @@ def reach(stop: Stop, *, in_loop: bool = False) -> Generator[None]:
         if not stop.asked:  # the time of something around is over
             raise
         raise RunCancelled(CANCELLED) from None
+
+
+def ended_by(stop: Stop, error: BaseException) -> State:
+    """Return the state of a run that something outside of it ends."""
+    if not stop.asked and not isinstance(error, Interrupt):
+        return ended(None, error)
+    message = CANCELLED if stop.asked else ENDED_AROUND
+    return State(code=StateName.CANCELLED, message=message, error=RunCancelled(message))
 
 
 class _InThread:
