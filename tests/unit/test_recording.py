@@ -1,6 +1,7 @@
 """What runs tell the history, through the public door."""
 
 import asyncio
+import contextvars
 import logging
 import threading
 import time
@@ -14,7 +15,7 @@ from fanfold.adapters.history.memory import MemoryHistory
 from fanfold.engine.flow import ad_hoc_apart
 from fanfold.engine.recording import recorder
 from fanfold.states import Completed
-from fanfold.values.errors import RunCancelled, UpstreamFailed
+from fanfold.values.errors import RunCancelled, UnknownHistory, UpstreamFailed
 from fanfold.values.ids import new_id
 from fanfold.values.records import (
     Chunks,
@@ -292,10 +293,11 @@ def _cancelled_soon(history: MemoryHistory, begun: Callable[[], bool]) -> thread
     return thread
 
 
-@pytest.mark.parametrize("where", ["main", "thread", "loop", "items"])
+@pytest.mark.parametrize("where", ["main", "thread", "loop", "items", "limited", "delayed"])
 def test_a_flow_is_stopped_when_somebody_asks_for_it(history: MemoryHistory, where: str) -> None:
     begun = threading.Event()
     told: list[str] = []
+    threads = {"thread", "limited", "delayed"}
 
     def hook(flow: Any, run: Any, state: Any) -> None:
         told.append(state.name)
@@ -304,7 +306,7 @@ def test_a_flow_is_stopped_when_somebody_asks_for_it(history: MemoryHistory, whe
     def sleeps() -> None:
         begun.set()
         for _ in range(1000):
-            time.sleep(0.02 if where == "thread" else DEADLINE_S)
+            time.sleep(0.02 if where in threads else DEADLINE_S)
 
     @flow(on_cancellation=[hook])
     async def waits() -> None:
@@ -317,8 +319,15 @@ def test_a_flow_is_stopped_when_somebody_asks_for_it(history: MemoryHistory, whe
         time.sleep(DEADLINE_S)
         yield 1
 
+    @flow(on_cancellation=[hook], retries=1, retry_delay_seconds=DEADLINE_S)
+    def fails() -> None:
+        begun.set()
+        raise ValueError
+
     calls: dict[str, Callable[[], Any]] = {
         "main": sleeps,
+        "limited": sleeps.with_options(timeout_seconds=DEADLINE_S),
+        "delayed": fails,
         "loop": lambda: asyncio.run(waits()),
         "items": lambda: list(yields()),
         "thread": sleeps,
@@ -333,7 +342,7 @@ def test_a_flow_is_stopped_when_somebody_asks_for_it(history: MemoryHistory, whe
 
     asks = _cancelled_soon(history, begun.is_set)
     began = time.monotonic()
-    if where == "thread":
+    if where in threads:
         caller = threading.Thread(target=call)
         caller.start()
         caller.join()
@@ -415,3 +424,65 @@ def test_the_lines_of_a_run_are_recorded_in_order(
     ]
     assert messages[-1].startswith("Completed in")
     assert [line.index for line in lines if line.message.startswith("got")] == [0, 1]
+
+
+@pytest.mark.parametrize("how", ["waits", "sleeps", "elsewhere"])
+def test_a_flow_that_waits_for_a_subflow_is_stopped_with_it(
+    history: MemoryHistory, how: str
+) -> None:
+    begun = threading.Event()
+    release = threading.Event()
+
+    @task
+    def slow() -> None:
+        begun.set()
+        release.wait(DEADLINE_S)
+
+    @flow(retries=1, retry_delay_seconds=DEADLINE_S)
+    def inner() -> None:
+        if how == "waits":
+            slow.submit().result()
+        begun.set()
+        if how == "sleeps":
+            raise OSError("not yet")
+        for _ in range(1000):
+            time.sleep(0.02)
+
+    @flow
+    def outer() -> None:
+        if how != "elsewhere":
+            inner()
+            return
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=lambda: context.run(inner, return_state=True))
+        thread.start()
+        thread.join()
+
+    raised: list[RunCancelled] = []
+
+    def call() -> None:
+        try:
+            outer()
+        except RunCancelled as error:
+            raised.append(error)
+
+    asks = _cancelled_soon(history, begun.is_set)
+    caller = threading.Thread(target=call)
+    began = time.monotonic()
+    caller.start()
+    caller.join()
+    asks.join()
+    release.set()
+
+    assert raised
+    assert time.monotonic() - began < DEADLINE_S / 2
+    assert {run.state for run in flow_runs(history)} == {StateName.CANCELLED}
+
+
+def test_a_history_of_an_unknown_kind_stops_a_flow_before_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FANFOLD_HISTORY_URL", "mysql://somewhere/runs")
+
+    with pytest.raises(UnknownHistory, match=r"no history 'mysql' here, only memory, postgresql"):
+        flow(lambda: None)()

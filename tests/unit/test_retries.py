@@ -296,10 +296,10 @@ def test_what_interrupts_a_flow_that_waits_for_its_retry_makes_it_crash(
 ) -> None:
     told: list[str] = []
 
-    def interrupted(_: float) -> None:
+    def interrupted(stop: Any, seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fanfold.engine.execution.time.sleep", interrupted)
+    monkeypatch.setattr("fanfold.engine.stopping.Stop.wait", interrupted)
     made = flow(
         Flaky(),
         retries=1,

@@ -3,6 +3,7 @@
 Completion never says anything but what may come next: whatever goes wrong, nothing comes.
 """
 
+import shlex
 from collections.abc import Callable, Iterable
 
 import click
@@ -25,18 +26,18 @@ SHELLS = {
     "fish": "~/.config/fish/completions/fanfold.fish",
 }
 """Where each shell looks for it."""
+TO_TYPE = """\b
+bash: echo 'eval "$(fanfold completion bash)"' >> ~/.bashrc
+zsh:  echo 'eval "$(fanfold completion zsh)"' >> ~/.zshrc
+fish: fanfold completion fish > ~/.config/fish/completions/fanfold.fish
+"""
+"""As it stands: click fills the lines of a paragraph otherwise."""
 
 
-@click.command()
+@click.command(epilog=TO_TYPE)
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 def command(shell: str) -> None:
-    r"""Print what makes a shell complete our commands, runs, flows and states.
-
-    \b
-    bash: echo 'eval "$(fanfold completion bash)"' >> ~/.bashrc
-    zsh:  echo 'eval "$(fanfold completion zsh)"' >> ~/.zshrc
-    fish: fanfold completion fish > ~/.config/fish/completions/fanfold.fish
-    """
+    """Print what makes a shell complete our commands, runs, flows and states."""
     kind = get_completion_class(shell)
     assert kind is not None, shell
     click.echo(kind(click.Group(PROGRAM), {}, PROGRAM, VARIABLE).source())
@@ -83,6 +84,13 @@ def keys_like(
     return _asked(told)
 
 
+def files_like(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Have the shell complete files by itself."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 def states_like(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
@@ -91,8 +99,8 @@ def states_like(
 
 
 def _like(word: str, incomplete: str, help_text: str = "") -> Iterable[CompletionItem]:
-    # The shells' protocol is lines.
-    if word.isprintable() and word.startswith(incomplete):
+    # The shells' protocol is lines, and bash puts a word in as it is, where quotes would be needed.
+    if word.isprintable() and word.startswith(incomplete) and word == shlex.quote(word):
         yield CompletionItem(word, help=help_text if help_text.isprintable() else "")
 
 

@@ -272,12 +272,12 @@ def _waiting(waiting: Undelivered) -> Cell | str:
     parts: list[str] = []
     if waiting.journals:
         batches = plural(waiting.batches, "batch", "batches")
-        parts.append(f"{batches} in {plural(waiting.journals, 'journal')}")
+        parts.append(f"{batches} in {plural(waiting.journals, 'journal')}: the next run delivers")
     if waiting.of_others:
-        parts.append(f"{plural(waiting.of_others, 'journal')} for other histories")
+        parts.append(f"{plural(waiting.of_others, 'journal')} that other histories' runs deliver")
     if not parts:
         return "nothing"
-    return Cell(f"{' and '.join(parts)} in {waiting.folder}; the next run delivers", "yellow")
+    return Cell(f"{'; '.join(parts)} ({waiting.folder})", "yellow")
 
 
 def _described(found: Status, kept: Retention, waiting: Undelivered) -> dict[str, object]:

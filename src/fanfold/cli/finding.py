@@ -1,6 +1,7 @@
 """Finds runs, tasks and elements by what people type for them."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -18,11 +19,13 @@ from fanfold.values.states import StateName
 C = TypeVar("C", bound=Callable[..., Any])
 
 LATEST = "last"
+WHICH_RUN = "Which run? Give RUN, or -1 for the latest."
 LEAST_DIGITS = 4
 """Of an id's beginning that stands for a run."""
 SHORT_DIGITS = 12
 """Of an id that is shown to people: a run's time of birth in milliseconds."""
 _ID = re.compile(rf"[0-9a-f]{{{LEAST_DIGITS},24}}")
+_ELEMENT = re.compile(r"(?P<run>[^/]+)/(?P<task>[^/[]+)(?:\[(?P<index>[0-9]+)\])?")
 _WHOLE_ID = 24
 _MOST_NAMED = 5
 _PAGE = 1_000
@@ -141,7 +144,8 @@ def find_tasks(history: History, run: FlowRunRecord, task: str) -> list[TaskRunR
     names = {name for each in task_runs(history, (run.id,), "") for name in (each.task, each.name)}
     known = f" It has {', '.join(sorted(names)[:_MOST_NAMED])}." if names else " It has none."
     known = nearest(task, names) or known
-    raise UsageError(f"Run {run.name} has no task {clean(task)} so far.{clean(known)}")
+    so_far = "" if run.state.final else " so far"
+    raise UsageError(f"Run {clean(run.name)} has no task {clean(task)}{so_far}.{clean(known)}")
 
 
 def find_element(runs: list[TaskRunRecord], task: str, index: int) -> Found:
@@ -228,7 +232,7 @@ def _or_latest(default: bool) -> Callable[[click.Context, click.Parameter, str |
         if given is not None and wants_latest(context):
             raise click.UsageError("Either RUN or -1, not both.", context)
         if given is None and not (default or wants_latest(context)):
-            raise click.MissingParameter(ctx=context, param=parameter)
+            raise click.UsageError(WHICH_RUN, context)
         return given or LATEST
 
     return value
@@ -250,6 +254,11 @@ def _several(text: str, found: list[FlowRunRecord]) -> str:
 
 
 def _nothing(history: History, text: str) -> str:
+    element = _ELEMENT.fullmatch(text)
+    if element is not None:  # as `debug` has it
+        index = f" --index {element['index']}" if element["index"] else ""
+        named = f"{shlex.quote(element['run'])} --task {shlex.quote(element['task'])}{index}"
+        return f"There is no run {clean(text, ' ')}. To name a task of one: {clean(named, ' ')}"
     latest = history.read(FlowRuns(limit=_LOOKED_AT))
     names = {name for each in latest for name in (each.name, each.flow)}
     ids = {each.id[: len(text)]: each.id for each in latest} if _ID.fullmatch(text) else {}

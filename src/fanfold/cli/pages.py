@@ -12,6 +12,7 @@ from fanfold.cli.texts import age, counted, failed, iso, local, plural, style, t
 from fanfold.engine.wording import shortened, span
 from fanfold.ports.history import History
 from fanfold.values import records
+from fanfold.values.errors import ParameterTypeError
 from fanfold.values.facts import Problem
 from fanfold.values.records import (
     ElementRecord,
@@ -33,6 +34,9 @@ MOST_SUBFLOWS = 20
 MOST_RUNS = 20
 FIRST_ELEMENTS = 5
 """Of a group of failures, that are named."""
+MESSAGE_CHARS = 400
+"""Of a line of a run's message."""
+MESSAGE_LINES = 20
 LOOKED_AT = 1_000
 """Elements of a group's first map, among which those are looked for."""
 _RAN = frozenset(
@@ -77,12 +81,12 @@ class RunAccount:
         run = self.run
         yield Facts(facts=_facts_of_run(run))
         if self.tasks:
-            yield _tasks_table(self.tasks)
+            yield _tasks_table(self.tasks, run.ended_us)
         if self.failures:
             yield _failures_table(self.failures)
         if self.subflows:
             yield _subflows_table(self.subflows)
-        if run.problem is not None and run.problem.traceback:
+        if run.problem is not None and _traces(run.problem):
             yield Lines(text=run.problem.traceback.rstrip(), heading="Traceback of the flow")
         yield Lines(text="\n".join(self._next()), heading="Next")
 
@@ -93,12 +97,17 @@ class RunAccount:
             task, place = _typed(first.task_run, first.group.index, self.tasks)
             yield f"fanfold runs show {run_id} {task}"
             yield f"fanfold runs logs {run_id} {task}"
-            yield f"fanfold runs debug {shlex.quote(f'{run_id}/{place}')}"
+            if first.task_run.entrypoint:
+                yield f"fanfold runs debug {shlex.quote(f'{run_id}/{place}')}"
         else:
             yield f"fanfold runs logs {run_id}{'' if self.run.state.final else ' -f'}"
         if not self.run.state.final:
             yield f"fanfold runs cancel {run_id}"
-        elif self.run.state not in (StateName.COMPLETED, StateName.CACHED):
+        elif self.run.state in (StateName.COMPLETED, StateName.CACHED) or not self.run.entrypoint:
+            return
+        elif _did_not_fit(self.run.problem):
+            yield f"fanfold run {shlex.quote(self.run.entrypoint)} -p ..."
+        else:
             yield f"fanfold runs retry {run_id}"
 
 
@@ -172,9 +181,10 @@ class ElementAccount:
                 ],
             )
         run_id = short(self.run.id)
-        task, place = _typed(self.found.task_run, self.found.column, self.totals)
+        task_run = self.found.task_run
+        task, place = _typed(task_run, self.found.column, self.totals)
         commands = [f"fanfold runs logs {run_id} {task}"]
-        if self.element is not None and self.element.has_arguments:
+        if self.element is not None and self.element.has_arguments and task_run.entrypoint:
             commands.append(f"fanfold runs debug {shlex.quote(f'{run_id}/{place}')}")
         yield Lines(text="\n".join(commands), heading="Next")
 
@@ -249,7 +259,7 @@ def _facts_of_run(run: FlowRunRecord) -> list[tuple[str, Cell | str]]:
         ("Id", run.id),
         ("Flow", f"{run.flow}, version {run.version}" if run.version else run.flow),
         ("State", Cell(state + asked, style(run.state))),
-        ("Message", shortened(why, 400).rstrip(":")),
+        ("Message", _message(why, run.problem)),
         ("Raised in", run.problem.where if run.problem is not None else ""),
         ("Began", _when(began)),
         ("Took", f"{duration}{so_far}" if duration else ""),
@@ -265,7 +275,7 @@ def _facts_of_run(run: FlowRunRecord) -> list[tuple[str, Cell | str]]:
     ]
 
 
-def _tasks_table(tasks: Sequence[TaskTotal]) -> Table:
+def _tasks_table(tasks: Sequence[TaskTotal], ended_us: int | None) -> Table:
     rows: list[list[Cell | str | int]] = []
     for each in tasks:
         states = Cell(counted(each.counts), "red" if failed(each.counts) else "")
@@ -273,7 +283,8 @@ def _tasks_table(tasks: Sequence[TaskTotal]) -> Table:
         retries = each.retries or ""
         ran = sum(count for state, count in each.counts.items() if state in _RAN)
         mean = span(each.seconds / ran) if ran else ""
-        duration = took(each.first_us, each.last_us)
+        # Of a run that is over nothing goes on, though nobody may have told how its tasks ended.
+        duration = took(each.first_us, each.last_us or ended_us)
         rows.append([each.task, calls, states, retries, duration, mean])
     return Table(
         heading="Tasks",
@@ -401,6 +412,32 @@ def _typed(run: TaskRunRecord, column: int, totals: Sequence[TaskTotal]) -> tupl
         return f"--task {shlex.quote(name)}", name
     index = run.first + column
     return f"--task {shlex.quote(name)} --index {index}", f"{name}[{index}]"
+
+
+def _message(why: str, problem: Problem | None) -> Cell | str:
+    """Return a run's message: its first line where a traceback says all, else its first lines."""
+    if problem is not None and _traces(problem):
+        return shortened(why, MESSAGE_CHARS).rstrip(":")
+    lines = why.strip().splitlines()
+    more = ["..."] if len(lines) > MESSAGE_LINES else []
+    text = "\n".join([*(line[:MESSAGE_CHARS] for line in lines[:MESSAGE_LINES]), *more])
+    return Cell(text, piped=" ".join(text.split()))
+
+
+def _traces(problem: Problem) -> bool:
+    """Return whether a traceback says more than the message does.
+
+    One without a place in anybody's code has Fanfold's own frames alone; it still tells of causes
+    and notes.
+    """
+    text = problem.traceback.rstrip()
+    bare = text.endswith(problem.message.rstrip()) and text.count("Traceback (most recent") < 2
+    return bool(text) and (bool(problem.where) or not bare)
+
+
+def _did_not_fit(problem: Problem | None) -> bool:
+    """Return whether a flow didn't run because of what it was called with: nothing is kept then."""
+    return problem is not None and problem.kind.endswith(f".{ParameterTypeError.__name__}")
 
 
 def _when(at_us: int) -> Cell:

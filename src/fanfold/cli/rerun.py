@@ -3,7 +3,9 @@
 import asyncio
 import inspect
 import logging
+import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -160,6 +162,7 @@ def _call(history: History, record: FlowRunRecord) -> _Call:
             f"`fanfold run {record.entrypoint} -p ...`."
         )
     main, payload = arguments.unpacked_flow(held[0])
+    _look_for(record.entrypoint, record)
     flow: Flow[..., Any] = entrypoints.load(record.entrypoint, Flow, "flow", main=main)
     args, kwargs = arguments.unpacked(payload, _script())
     return _Call(flow, args, kwargs, _key_id(history, record))
@@ -173,6 +176,16 @@ def _key_id(history: History, record: FlowRunRecord) -> str:
             return record.retry_of
         record = older[0]
     return record.id
+
+
+def _look_for(entrypoint: str, record: FlowRunRecord) -> None:
+    """Raise UsageError if the file that code of a run is in isn't there any more."""
+    file, _ = entrypoints.split(entrypoint)
+    if file.endswith(".py") and not os.path.isfile(file):
+        raise UsageError(
+            f"There is no file {file}. Run {clean(record.name)} was made with it: put it back, or "
+            "call the flow where it is now: fanfold run FILE.PY -p ..."
+        )
 
 
 def _script() -> ModuleType | None:
@@ -324,6 +337,7 @@ def _called_element(history: History, element: _Element, reruns: bool) -> Callee
         )
     held = history.read(Arguments(task_run_id=run.id, index=element.column))
     main = _was_script(history, element)
+    _look_for(run.entrypoint, element.flow_run)
     task: Task[..., Any] = entrypoints.load(run.entrypoint, Task, "task", main=main)
     if held:
         args, kwargs = arguments.unpacked(held[0], _script())
@@ -392,9 +406,11 @@ def _replayed(history: History, element: _Element, reruns: bool) -> Replay:
         return replay
     if replay.missing:
         told = "; ".join(replay.missing.values())
+        nth = f"#{element.nth + 1}" if element.nth else ""
+        typed = f"{short(record.id)}/{run.task}{nth}{element.label.removeprefix(run.task)}"
         raise FanfoldError(
             f"What {element.label} is called with can't be had without running tasks again: {told}."
-            f" To run them: fanfold runs debug {short(record.id)}/... --rerun-upstream"
+            f" To run them: fanfold runs debug {shlex.quote(typed)} --rerun-upstream"
         )
     end = f"it ended with {type(failure).__name__}: {failure}" if failure else "it ended"
     raise FanfoldError(

@@ -11,6 +11,7 @@ from typing import Any, Union, get_args, get_origin
 
 import click
 
+from fanfold.cli.completion import files_like
 from fanfold.cli.exits import Exit, complaint, of_state
 from fanfold.cli.tables import json_option, show_json
 from fanfold.engine import entrypoints
@@ -27,7 +28,7 @@ _TEXTS = (str, bytes, Path)
 
 
 @click.command()
-@click.argument("entrypoint", metavar="FILE.PY[:FLOW]")
+@click.argument("entrypoint", metavar="FILE.PY[:FLOW]", shell_complete=files_like)
 @click.option(
     *("-p", "--param", "params"),
     metavar="NAME=VALUE",

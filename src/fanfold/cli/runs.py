@@ -14,6 +14,7 @@ from fanfold.cli import exits, loglines, pages
 from fanfold.cli.completion import flows_like, runs_like, states_like
 from fanfold.cli.finding import (
     LATEST,
+    WHICH_RUN,
     find_element,
     find_run,
     find_tasks,
@@ -133,7 +134,8 @@ def ls(
         return
     if not runs:
         asked = flow or words or tags or since
-        click.echo("No run is like that." if asked else "There is no run yet.", err=True)
+        called = "" if every else " --all looks at those that other flows called, too."
+        click.echo(f"No run is like that.{called}" if asked else "There is no run yet.", err=True)
         return
     _list(runs)
     if len(found) > limit and sys.stdout.isatty():
@@ -237,7 +239,7 @@ def cancel(context: click.Context, runs: tuple[str, ...], no_wait: bool, as_json
     if wants_latest(context):
         runs = (*runs, LATEST)
     if not runs:
-        raise click.UsageError("Which run? Give RUN, or -1 for the latest.", context)
+        raise click.UsageError(WHICH_RUN, context)
     with opened() as lookout:
         found = {run.id: run for run in (find_run(lookout.history, text) for text in runs)}
         asked = {run_id for run_id in found if lookout.history.cancel(run_id)}

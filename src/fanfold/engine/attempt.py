@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanfold.engine.spec import TaskSpec
+from fanfold.engine.wording import said
 from fanfold.values.states import WITH_VALUE, State, StateName
 
 Row = tuple[Any, ...]
@@ -181,7 +182,7 @@ def ended(value: Any, error: BaseException | None) -> State:
     """Return the state that a call came to: a hand-made one, or that of its value or exception."""
     if error is not None:
         code = StateName.FAILED if isinstance(error, Exception) else StateName.CRASHED
-        return State(code=code, message=f"{type(error).__name__}: {error}", error=error)
+        return State(code=code, message=f"{type(error).__name__}: {said(error)}", error=error)
     if type(value) is not State:
         return State(code=StateName.COMPLETED, data=value)
     if value.source is not None:

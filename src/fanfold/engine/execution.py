@@ -1,6 +1,7 @@
 """One call of a flow: carries out what its story asks for, in a thread or a loop."""
 
 import logging
+import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from contextlib import aclosing, contextmanager, suppress
@@ -16,6 +17,7 @@ from fanfold.engine.consuming import (
     END,
     Close,
     Open,
+    Outcome,
     Over,
     consuming,
     given,
@@ -65,6 +67,7 @@ from fanfold.engine.signals import EXIT_CODE, Terminated, cancellable, terminabl
 from fanfold.engine.stopping import Stop, ended_by, reach
 from fanfold.engine.tally import showing, summary
 from fanfold.engine.telling import level, tell
+from fanfold.engine.wording import said
 from fanfold.values import runs
 from fanfold.values.errors import KeyNotStable, TimedOut, UpstreamFailed
 from fanfold.values.ids import new_id
@@ -89,6 +92,7 @@ class Execution:
         parent = around.info if around is not None else None
         self.parent: FlowRun | None = around.owner if around is not None else None
         self.stop = Stop()
+        self.thread = threading.get_ident()
         self.tries = 0
         sink: Sink | None = recorders.current() if around is None else around.recorder
         run_id = new_id()
@@ -115,6 +119,8 @@ class Execution:
         )
         runner = spec.runner()
         self.run = FlowRun(info, runner, sink)
+        if self.parent is not None:
+            self.parent.add_execution(self)
         self.account = FlowAccount(sink, info)
         self.account.made(info, spec.fn, type(runner).__name__)
         self.call: Any = None
@@ -242,7 +248,17 @@ class Execution:
     def cancel(self) -> None:
         """Stop the run, as somebody asked for; from any thread, without waiting for its end."""
         self.stop.ask()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Have nothing in it hold up the thread that is to be stopped."""
         self.run.stop_runs()
+        for inner in self.run.executions():
+            if inner.thread != self.thread:
+                inner.cancel()
+            else:  # what strikes the thread is meant for this run, and passes through the inner one
+                inner.stop.nudge()
+                inner._let_go()
 
     def _perform(self, effect: Any) -> Any:
         return self._performers[type(effect)](effect)
@@ -276,7 +292,7 @@ class Execution:
         except UpstreamFailed as error:
             return State(code=StateName.UPSTREAM_FAILED, message=str(error), error=error)
         except Exception as error:  # the run fails by it, and its hooks hear of it
-            return State(code=StateName.FAILED, message=str(error), error=error)
+            return State(code=StateName.FAILED, message=said(error), error=error)
         return self._replayed()
 
     def _name(self) -> None:
@@ -318,9 +334,9 @@ class Execution:
         try:
             with self._entered():
                 return self._limited(self._value)
-        except Interrupt:  # the time of a flow around this one is over
-            raise
         except BaseException as error:  # the story decides what becomes of it
+            if isinstance(error, Interrupt) and not self.stop.asked:
+                raise  # the time of a flow around this one is over
             return self._stopped(error)
 
     async def _called_async(self) -> State:
@@ -348,9 +364,14 @@ class Execution:
             return call()
         limiter = Limiter(self.spec.timeout_s, kills=False, name=self.spec.name)
         try:
-            return limiter.call(call)
+            return limiter.call(self._reached, call)
         finally:
             limiter.close()
+
+    def _reached(self, call: Callable[[], Any]) -> Any:
+        """Call it within reach in the thread that the limit gives it, which waits for nothing."""
+        with reach(self.stop):
+            return call()
 
     async def _limited_async(self, called: Awaitable[Any]) -> Any:
         if self.spec.timeout_s is None:
@@ -360,7 +381,7 @@ class Execution:
     def _consumed(self, effect: Any) -> Any:
         """Carry out a step of a generator; only these run inside the flow's context."""
         if isinstance(effect, Open):
-            return tried(self._entered, self._opened)
+            return self._tried(self._opened)
         if isinstance(effect, Over):
             return (
                 self._items_over_async(effect) if self.spec.is_async else self._items_over(effect)
@@ -371,7 +392,15 @@ class Execution:
             step = partial(self._next_async, effect.iterator)
             return tried_async(self._entered, effect.iterator.aclose if self._left else step)
         step = partial(self._limited, partial(next, effect.iterator, END))
-        return tried(self._entered, effect.iterator.close if self._left else step)
+        return self._tried(effect.iterator.close if self._left else step)
+
+    def _tried(self, step: Callable[[], Any], *, in_loop: bool = True) -> Outcome:
+        try:
+            return tried(partial(self._entered, in_loop=in_loop), step)
+        except Interrupt as struck:
+            if not self.stop.asked:  # the time of a flow around this one is over
+                raise
+            return None, struck
 
     def _opened(self) -> Any:
         return (aiter if self.spec.is_async else iter)(self.spec.fn(*self.args, **self.kwargs))
@@ -384,7 +413,7 @@ class Execution:
             return self._stopped(effect.error)
         if effect.left:
             self.run.abandon(interrupt=True)
-        _, error = tried(partial(self._entered, in_loop=False), self.run.settle)
+        _, error = self._tried(self.run.settle, in_loop=False)
         if error is not None:
             return self._stopped(error)
         # Source: Prefect 3, a generator whose consumer stops early has done what was asked of it.
@@ -460,15 +489,15 @@ class Execution:
         shown = self.run.info.flow is None and recorders.current() is not None
         show = showing(self.run.info.id) if shown else ""
         facts = self.run.tally.facts(state.name, time.monotonic() - self.began, error, show)
-        tell(self.run.context, summary(facts), logging.INFO if good else logging.ERROR)
+        asked = logging.WARNING if state.is_cancelled() else logging.ERROR
+        tell(self.run.context, summary(facts), logging.INFO if good else asked)
 
     def _slept(self, effect: Sleep) -> Any:
         self.account.moved(State(code=StateName.AWAITING_RETRY), self.tries)
         if self.spec.is_async:
             return self._slept_async(effect.seconds)
         try:
-            with reach(self.stop):
-                return time.sleep(effect.seconds)
+            return self.stop.wait(effect.seconds)
         except Interrupt:  # the time of a flow around this one is over
             raise
         except BaseException as error:  # the run ends by it

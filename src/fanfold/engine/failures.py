@@ -10,6 +10,7 @@ from typing import Any
 import cloudpickle
 
 from fanfold.engine.recording.masking import mask
+from fanfold.engine.wording import said
 from fanfold.values.errors import RemoteError
 from fanfold.values.messages import Failure
 
@@ -25,7 +26,7 @@ def capture(error: BaseException, *, travels: bool) -> Failure:
             that it survives.
     """
     error.__traceback__ = users_frames(error.__traceback__)
-    message, text = str(error), "".join(traceback.format_exception(error))
+    message, text = said(error), "".join(traceback.format_exception(error))
     if travels:  # for the driver doesn't know what is secret in this process
         message, text = mask(message), mask(text)
     return Failure(

@@ -96,6 +96,7 @@ class FlowRun:
         self._over = False
         self._lock = threading.Lock()
         self._runs: WeakSet[Run] = WeakSet()
+        self._executions: WeakSet[Any] = WeakSet()
         self._calls: Counter[Any] = Counter()
         self._finished: dict[Any, State] = {}
         show()
@@ -175,10 +176,27 @@ class FlowRun:
         for stream in reversed(list(self.streams)):
             await stream.settle_async()
 
+    def add_execution(self, execution: Any) -> None:
+        """Note that its code calls a flow."""
+        with self._lock:
+            self._executions.add(execution)
+
+    def executions(self) -> list[Any]:
+        """Return the calls of flows in it that are still held by somebody."""
+        with self._lock:
+            return list(self._executions)
+
     def stop_runs(self) -> None:
-        """Stop what was started, where the runner can do that; who waits for it goes on."""
-        if runs := [run for run in self._started() if not run.finished]:
+        """Stop what was started, where the runner can do that, and wake who waits for it.
+
+        A waiting thread that is to be stopped is struck only at a step of Python code.
+        """
+        runs = [run for run in self._started() if not run.finished]
+        if runs:
             dispatcher().cancel(runs, interrupt=True)
+        for run in runs:
+            with run.changed:
+                run.changed.notify_all()
 
     def abandon(self, *, interrupt: bool) -> None:
         """Let nothing start any more of what was started.
@@ -198,6 +216,8 @@ class FlowRun:
         with self._lock:
             left, self._runs = list(self._runs), WeakSet()
         for run in left:
+            if run.account is not None and not run.finished:
+                run.account.given_up(run.states, run.details.get(0))
             with run.changed:
                 run.changed.notify_all()
 

@@ -81,6 +81,17 @@ def history(url: str) -> "History":
     return _load(HISTORIES, url.partition(":")[0])(url)
 
 
+def check_history(url: str) -> None:
+    """See that a history of that kind is installed; our own aren't loaded for that.
+
+    Raises:
+        UnknownHistory: None is.
+    """
+    kind = url.partition(":")[0]
+    if (HISTORIES, kind) not in _OURS:
+        _load(HISTORIES, kind)
+
+
 @cache
 def display(name: str) -> Any:
     """Return what shows maps, by its name; one for the process."""

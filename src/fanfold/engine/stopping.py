@@ -6,7 +6,6 @@ strikes at its next step of Python code; a coroutine is cancelled.
 """
 
 import math
-import signal
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fanfold.engine.attempt import ended
 from fanfold.engine.limits import alarms
 from fanfold.engine.limits.alarms import Alarm, Interrupt
-from fanfold.engine.limits.deadlines import GRACE_S, throw
+from fanfold.engine.limits.deadlines import GRACE_S, take_back, throw
 from fanfold.values.errors import RunCancelled
 from fanfold.values.states import State, StateName
 
@@ -33,6 +32,7 @@ class Stop:
     def __init__(self) -> None:
         self.asked = False
         """Whether somebody wants the run to stop; it never becomes False again."""
+        self._bell = threading.Event()
         self._strike: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
@@ -40,8 +40,22 @@ class Stop:
         """Stop the code that is within reach, or the next that comes there; doesn't wait for it."""
         with self._lock:
             self.asked = True
+            self._bell.set()
             if self._strike is not None:
                 self._strike()
+
+    def nudge(self) -> None:
+        """Wake a thread that sleeps in `wait`, as something else is to strike it."""
+        self._bell.set()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep; for where nothing is to be interrupted but this.
+
+        Raises:
+            RunCancelled: Somebody asked, before or meanwhile.
+        """
+        if self._bell.wait(seconds) and self.asked:
+            raise RunCancelled(CANCELLED)
 
     def arm(self, strike: Callable[[], None]) -> None:
         """Have this called once somebody asks.
@@ -70,11 +84,15 @@ def reach(stop: Stop, *, in_loop: bool = False) -> Generator[None]:
 
     Raises:
         RunCancelled: The stop was asked for, before or meanwhile.
+        Interrupt: The time of something around is over; or the stop was asked for (`stop.asked`),
+            and it struck on the way in or out.
     """
+    within = _InLoop(stop) if in_loop else _InThread(stop)
     try:
-        with _InLoop(stop) if in_loop else _InThread(stop):
+        with within:
             yield
     except Interrupt:
+        within.leave()  # once more: it may have struck where this was about to be done
         if not stop.asked:  # the time of something around is over
             raise
         raise RunCancelled(CANCELLED) from None
@@ -94,19 +112,17 @@ class _InThread:
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
         self._alarm: Alarm | None = None
-        self._ident = 0
+        self._ident = threading.get_ident()
         self._thrown = False
 
     def __enter__(self) -> Self:
         if alarms.AVAILABLE and threading.current_thread() is threading.main_thread():
             self._alarm = Alarm(math.inf, GRACE_S, lambda: None)
             self._alarm.set()
-        else:
-            self._ident = threading.get_ident()
         try:
             self._stop.arm(self._strike)
         except Interrupt:
-            self._leave()
+            self.leave()
             raise
         return self
 
@@ -116,25 +132,24 @@ class _InThread:
         error: BaseException | None,
         frames: TracebackType | None,
     ) -> None:
-        self._leave()
+        self.leave()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Let nothing strike any more; idempotent."""
         if self._alarm is not None:
             self._alarm.over = True
-            self._stop.disarm()
-            self._alarm.stop()
-            return
         self._stop.disarm()
+        if self._alarm is not None:
+            self._alarm.stop()
         if self._thrown:
-            throw(self._ident, None)
+            self._thrown = False
+            take_back()
 
     def _strike(self) -> None:
-        if self._alarm is not None:
+        if self._alarm is not None and alarms.heard():
             self._alarm.due = 0.0
-            ident = threading.main_thread().ident
-            assert ident is not None
-            signal.pthread_kill(ident, signal.SIGALRM)
-        else:
+            alarms.ring(self._ident)
+        else:  # also where the code inside has taken the signal for itself
             self._thrown = True
             throw(self._ident, Interrupt)
 
@@ -144,18 +159,33 @@ class _InLoop:
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled = False
 
     def __enter__(self) -> Self:
         import asyncio  # 10 ms, which only async flows need
 
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        self._stop.arm(lambda: _cancel_soon(loop, task))
+        self._task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+
+        def strike() -> None:
+            loop.call_soon_threadsafe(self._cancel)
+
+        self._stop.arm(strike)
         return self
 
+    def _cancel(self) -> None:
+        """Strike, in the loop, unless the code has come to its end before this could run."""
+        if self._task is not None:
+            self._cancelled = True
+            self._task.cancel()
+
     def __exit__(self, *_: Any) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Let nothing strike any more; idempotent."""
         self._stop.disarm()
-
-
-def _cancel_soon(loop: "asyncio.AbstractEventLoop", task: "asyncio.Task[Any] | None") -> None:
-    if task is not None:
-        loop.call_soon_threadsafe(task.cancel)
+        task, self._task = self._task, None
+        if task is not None and self._cancelled:
+            task.uncancel()  # it was meant for the code inside, and goes no further

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 
 from fanfold.engine.run import Run
+from fanfold.engine.wording import said
 from fanfold.engine.wording import share as share
 from fanfold.engine.wording import shortened as shortened
 from fanfold.engine.wording import span as span
@@ -236,7 +237,7 @@ class Tally:
         """
         failure = ""
         if error is not None:
-            failure = told(Failure(kind=type(error).__name__, message=str(error), traceback=""))
+            failure = told(Failure(kind=type(error).__name__, message=said(error), traceback=""))
         with self._lock:
             codes, retries = list(self._codes), self._retries
             failures = list(self._failures.values())

@@ -29,3 +29,11 @@ def share(part: int, whole: int) -> str:
     if part and not per_cent:
         return "<1 %"
     return f"{per_cent} %"
+
+
+def said(error: BaseException) -> str:
+    """Return what an exception says of itself; never raises, though its own code may."""
+    try:
+        return str(error)
+    except Exception:  # in the words of Python's own tracebacks
+        return "<exception str() failed>"

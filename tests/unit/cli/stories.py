@@ -58,6 +58,7 @@ class Story:
         parameters: Mapping[str, str] | None = None,
         message: str = "",
         problem: Problem | None = None,
+        entrypoint: str = "/home/ada/pipeline.py:main",
         **facts: str | tuple[str, ...],
     ) -> str:
         """Tell of a flow run until it is in a state; return its id."""
@@ -72,7 +73,7 @@ class Story:
                 host="ada",
                 process=123,
                 runner="threads",
-                entrypoint="/home/ada/pipeline.py:main",
+                entrypoint=entrypoint,
                 at_us=at_us,
                 **facts,  # type: ignore[arg-type]
             ),
@@ -108,6 +109,7 @@ class Story:
         attempts: int = 1,
         first: int = 0,
         single: bool = False,
+        entrypoint: str = "/home/ada/pipeline.py:parse",
     ) -> str:
         """Tell of a map, or a single call, with all that became of it; return its id."""
         at_us = self._later()
@@ -122,7 +124,7 @@ class Story:
                 single=single,
                 first=first,
                 stream="stream" if first else "",
-                entrypoint=f"/home/ada/pipeline.py:{task}",
+                entrypoint=entrypoint,
                 at_us=at_us,
             ),
             ChunkDone(

@@ -49,6 +49,8 @@ def test_runs_are_completed_by_name_and_by_the_beginning_of_an_id(story: Story) 
     run_id = story.flow_run("etl", "monday", run_id="abcd00000000000000000001")
     story.flow_run("etl", "mon\nday")
 
+    story.flow_run("etl", 'mo\'s "day"')
+
     assert offered("runs", "show", "mo") == ["monday"]
     assert offered("runs", "logs", "abc") == [run_id]
     assert offered("runs", "cancel", "monday", "l") == ["last"]
@@ -60,6 +62,19 @@ def test_flows_states_and_keys_are_completed(story: Story) -> None:
 
     assert offered("runs", "ls", "--flow", "") == ["etl"]
     assert offered("runs", "ls", "--state", "CA") == ["cancelling", "cached", "cancelled"]
+
+
+def test_files_with_flows_are_left_to_the_shell() -> None:
+    complete = ShellComplete(fanfold, {}, "fanfold", "_FANFOLD_COMPLETE")
+
+    assert [item.type for item in complete.get_completions(["run"], "pipe")] == ["file"]
+
+
+def test_help_says_in_lines_of_their_own_what_to_type_for_each_shell() -> None:
+    lines = [line.strip() for line in run("completion", "--help").stdout.splitlines()]
+
+    assert """bash: echo 'eval "$(fanfold completion bash)"' >> ~/.bashrc""" in lines
+    assert "\\b" not in "".join(lines)
 
 
 def test_a_history_that_cannot_be_read_offers_nothing_and_says_nothing(

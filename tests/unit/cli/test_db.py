@@ -116,8 +116,9 @@ def test_what_waits_in_journals_is_counted(file: Path, history: History) -> None
             journal.append(Batch(writer=writer, number=number, facts=(fact,)))
         journal.close()
 
-    assert told("status")["Not delivered"].startswith(
-        f"3 batches in 2 journals and 1 journal for other histories in {folder}; "
+    assert told("status")["Not delivered"] == (
+        "3 batches in 2 journals: the next run delivers; "
+        f"1 journal that other histories' runs deliver ({folder})"
     )
 
 

@@ -221,7 +221,8 @@ def test_a_retry_of_a_file_that_was_moved_says_so(project: Project) -> None:
     ended = project.does("retry", "last")
 
     assert ended.code == 2
-    assert f"There is no file {project.folder / 'pipeline.py'}." in ended.err
+    assert f"There is no file {project.folder / 'pipeline.py'}. Run unkept was" in ended.err
+    assert "call the flow where it is now: fanfold run FILE.PY" in ended.err
 
 
 def test_the_first_element_that_failed_is_called_as_it_was(project: Project) -> None:

@@ -14,7 +14,8 @@ from rich.cells import cell_len
 from fanfold.engine import settings
 from fanfold.engine.registry import history as open_history
 from fanfold.ports.history import History
-from fanfold.values.facts import LinesDropped, LogLine
+from fanfold.values.facts import LinesDropped, LogLine, Problem, TaskRunMade
+from fanfold.values.ids import new_id
 from fanfold.values.records import FlowRuns
 from fanfold.values.states import StateName
 from tests.unit.cli.commands import COLUMNS, run, seen
@@ -110,17 +111,21 @@ def test_a_run_is_found_by_id_its_beginning_its_name_its_flow_or_as_the_last(
         ("show monday -1", "Either RUN or -1, not both."),
         ("show --index 3", "--index needs --task"),
         ("show monday --task prase", "no task prase so far. Did you mean parse?"),
+        ("show other --task prase", "no task prase. It has none."),
+        ("show monday/parse[1]", "one: monday --task parse --index 1"),
+        ("logs monday/parse", "To name a task of one: monday --task parse"),
         ("show monday --task parse --index 2", "no element 2 of parse: they are numbered from 0"),
         ("logs monday --level loud", "'loud' is no level."),
         ("ls --state faild", "There is no state faild. Did you mean failed?"),
         ("ls --since tomorrow", "'tomorrow' is neither so long ago"),
         ("cancel", "Which run?"),
+        ("retry", "Which run?"),
     ],
 )
 def test_what_is_not_understood_is_told_with_what_is_near(
     story: Story, words: str, says: str
 ) -> None:
-    story.flow_run("other", run_id="aaaa00000000000000000001")
+    story.flow_run("other", run_id="aaaa00000000000000000001", state=StateName.COMPLETED)
     monday = story.flow_run("etl", "monday", run_id="aaaa10000000000000000001")
     story.task_map(monday, [StateName.COMPLETED] * 2)
 
@@ -151,6 +156,78 @@ def test_a_failed_runs_page_says_what_failed_and_what_to_type_next(
     ]
     for command in lines[-4:-2]:
         run(*shlex.split(command)[1:])
+
+
+def test_a_run_that_was_called_wrongly_says_all_that_did_not_fit_and_no_frames_of_ours(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = "The flow etl can't be called like that:\n  n: no integer\n  name: no text"
+    kind = "fanfold.values.errors.ParameterTypeError"
+    wrong = problem(message, kind, where="")
+    run_id = story.flow_run("etl", state=StateName.FAILED, message=message, problem=wrong)
+
+    lines = seen(monkeypatch, "runs", "show")
+
+    page = "\n".join(line.rstrip() for line in lines)
+    assert "Message   The flow etl can't be called like that:\n            n: no integer\n" in page
+    assert "name: no text" in page
+    assert "Traceback" not in page
+    assert lines[-2:] == [
+        f"fanfold runs logs {run_id[:12]}",
+        "fanfold run /home/ada/pipeline.py:main -p ...",
+    ]
+
+
+def test_a_traceback_of_our_own_frames_is_shown_when_it_tells_of_a_cause(story: Story) -> None:
+    cause = "Traceback (most recent call last):\nOSError: gone\n\nThe above exception was ...\n"
+    plain = problem("no room", where="")
+    told = Problem(
+        kind=plain.kind, message=plain.message, where="", traceback=f"{cause}\n{plain.traceback}"
+    )
+    story.flow_run("etl", state=StateName.FAILED, problem=told)
+
+    assert "OSError: gone" in run("runs", "show").stdout
+
+
+def test_a_task_of_a_run_that_is_over_takes_no_more_time_though_nobody_told_its_end(
+    story: Story,
+) -> None:
+    run_id = story.flow_run("etl")
+    story.tell(
+        TaskRunMade(
+            flow_run_id=run_id,
+            task_run_id=new_id(),
+            task="parse",
+            name="parse",
+            count=2,
+            at_us=story.at_us,
+        )
+    )
+    story.move(run_id, StateName.CANCELLED)
+
+    assert ["parse", "2", "2 Pending", "", "1.0 s", ""] in rows("show")
+
+
+def test_what_cannot_be_found_again_is_not_offered_to_be_run_again(story: Story) -> None:
+    run_id = story.flow_run("etl", entrypoint="")
+    story.task_map(run_id, [StateName.FAILED], failures={0: problem()}, entrypoint="")
+    story.move(run_id, StateName.FAILED, problem=problem())
+
+    page = run("runs", "show").stdout
+    element = run("runs", "show", "--task", "parse", "--index", "0").stdout
+
+    assert "fanfold runs logs" in page
+    assert "fanfold runs debug" not in page + element
+    assert "fanfold runs retry" not in page
+
+
+def test_whoever_finds_no_run_hears_of_those_that_flows_called(story: Story) -> None:
+    story.flow_run("load", parent_id=story.flow_run("etl"))
+
+    assert (
+        "--all looks at those that other flows called" in run("runs", "ls", "--flow", "load").stderr
+    )
+    assert run("runs", "ls", "--flow", "lod", "--all").stderr == "No run is like that.\n"
 
 
 def test_the_page_of_an_element_has_its_traceback_its_attempts_and_its_log(story: Story) -> None:
@@ -379,7 +456,7 @@ def test_a_history_that_cannot_be_read_or_is_off_is_told_with_its_exit_code(
 
 def test_an_empty_history_says_so_and_is_no_failure(history: History) -> None:
     assert run("runs", "ls").stderr == "There is no run yet.\n"
-    assert run("runs", "ls", "--state", "failed").stderr == "No run is like that.\n"
+    assert "No run is like that." in run("runs", "ls", "--state", "failed").stderr
     assert run("runs", "show", code=2).stderr == "Error: There is no run yet.\n"
 
 

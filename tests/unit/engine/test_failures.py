@@ -119,3 +119,15 @@ def test_a_traceback_of_our_frames_alone_is_kept() -> None:
         frames = error.__traceback__.tb_next if error.__traceback__ else None
 
     assert failures.users_frames(frames) is frames
+
+
+class _Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_an_exception_that_cannot_say_what_it_is_is_captured_all_the_same() -> None:
+    failure = failures.capture(_Mute(), travels=False)
+
+    assert failure.message == "<exception str() failed>"
+    assert "_Mute" in failure.kind

@@ -194,7 +194,7 @@ class PostgresqlHistory(Database):
         except psycopg.Error as error:
             # Its tables may be others when it is back.
             self._current = False
-            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            reason = " ".join(str(error).split()).rstrip(".?") or type(error).__name__
             raise HistoryUnavailable(
                 f"The history {self.place} could not {purpose}: {reason}."
             ) from error

@@ -46,7 +46,7 @@ class Alarm:
         ended: Called if a call further out ends this one, so that its owner can't.
     """
 
-    __slots__ = ("_again_s", "_before", "_ended", "_theirs_every", "due", "over", "rang", "theirs")
+    __slots__ = ("_again_s", "_ended", "_theirs_every", "before", "due", "over", "rang", "theirs")
 
     def __init__(self, seconds: float, again_s: float, ended: Callable[[], None]) -> None:
         self.due = time.monotonic() + seconds
@@ -56,18 +56,19 @@ class Alarm:
         self.rang = False
         self._again_s = again_s
         self._ended = ended
-        self._before: Any = None
+        self.before: Any = None
+        """The handler that was there before."""
         self.theirs = math.inf
         """When the timer is due that was there before."""
         self._theirs_every = 0.0
 
     def set(self) -> None:
         """Start it; in the main thread."""
-        self._before = signal.getsignal(signal.SIGALRM)
+        self.before = signal.getsignal(signal.SIGALRM)
         _ringing.append(self)
         signal.signal(signal.SIGALRM, _ring)
         left, every = signal.getitimer(signal.ITIMER_REAL)
-        if left and self._before is not _ring:
+        if left and self.before is not _ring:
             self.theirs, self._theirs_every = time.monotonic() + left, every
         _wind()
 
@@ -82,7 +83,7 @@ class Alarm:
             alarm.over = True
             alarm._ended()
         del _ringing[at:]
-        if self._before is not _ring:
+        if self.before is not _ring:
             self._put_back()
         else:
             _wind()
@@ -96,9 +97,9 @@ class Alarm:
         """Do what would have happened without us when the timer before was due."""
         self.theirs = self.theirs + self._theirs_every if self._theirs_every else math.inf
         _wind()
-        if callable(self._before):
-            self._before(number, frame)
-        elif self._before is signal.SIG_DFL:
+        if callable(self.before):
+            self.before(number, frame)
+        elif self.before is signal.SIG_DFL:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGALRM)
 
@@ -113,19 +114,37 @@ class Alarm:
         # In this order: their handler must never see our timer.
         signal.setitimer(signal.ITIMER_REAL, 0)
         # None: a handler that C code set, which Python can't put back.
-        if self._before is not None:
-            signal.signal(signal.SIGALRM, self._before)
+        if self.before is not None:
+            signal.signal(signal.SIGALRM, self.before)
         if self.theirs < math.inf:
             left = max(self.theirs - time.monotonic(), EARLY_S)
             signal.setitimer(signal.ITIMER_REAL, left, self._theirs_every)
 
 
 _ringing: list[Alarm] = []
+_rung = False
+"""Whether a signal is on its way that no timer sent."""
+
+
+def heard() -> bool:
+    """Return whether the signal still comes to us; code inside a call may have taken it."""
+    return signal.getsignal(signal.SIGALRM) is _ring
+
+
+def ring(main: int) -> None:
+    """Send the signal to the main thread, for an alarm that was made due; from any thread."""
+    global _rung
+    _rung = True
+    signal.pthread_kill(main, signal.SIGALRM)
 
 
 def _ring(number: int, frame: FrameType | None) -> None:
     """Handle the signal: the outermost alarm that is due strikes."""
+    global _rung
     now = time.monotonic() + EARLY_S
+    rung, _rung = _rung, False
+    if not (rung or any(min(alarm.theirs, alarm.due) <= now for alarm in _ringing)):
+        _pass_on(number, frame)
     for alarm in list(_ringing):
         if alarm.theirs <= now:
             alarm.serve_theirs(number, frame)
@@ -133,6 +152,12 @@ def _ring(number: int, frame: FrameType | None) -> None:
         if not alarm.over and alarm.due <= now:
             alarm.strike()
     _wind()
+
+
+def _pass_on(number: int, frame: FrameType | None) -> None:
+    """Serve a timer that code inside a call has set, for the handler that was there before."""
+    if _ringing and callable(before := _ringing[0].before):
+        before(number, frame)
 
 
 def _wind() -> None:

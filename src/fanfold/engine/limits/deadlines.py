@@ -348,11 +348,9 @@ class _Job:
         except Interrupt as late:
             self.error, ours = late, False
         if not ours:
-            try:
+            with suppress(Interrupt):
                 self.striking.acquire()
-                throw(get_ident(), None)
-            except Interrupt:
-                pass
+                take_back()
 
     def throw(self, helper: "_Helper") -> None:
         """Throw the exception into the helper, unless the call has ended; in the caller."""
@@ -465,6 +463,18 @@ def _thrower() -> Callable[..., int]:
     return throw
 
 
-def throw(ident: int, error: type[BaseException] | None) -> None:
-    """Let an exception strike a thread at its next step of Python code; None takes it back."""
-    _thrower()(ident, None if error is None else id(error))
+def throw(ident: int, error: type[BaseException]) -> None:
+    """Let an exception strike a thread at its next step of Python code."""
+    _thrower()(ident, id(error))
+
+
+def take_back() -> None:
+    """See to it that nothing strikes the calling thread that was thrown at it before.
+
+    By another one, which takes its place and is caught. Python's own way of taking it back leaves
+    CPython 3.11 in wait for it, and from then on whatever is traced hangs, in a debugger too.
+    """
+    with suppress(Interrupt):
+        throw(get_ident(), Interrupt)
+        while True:
+            pass

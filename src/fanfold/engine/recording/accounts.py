@@ -19,6 +19,10 @@ from fanfold.values.times import now_us
 
 FLUSH_S = 1.0
 """That the end of an outermost flow run waits for the history, at most; a commit takes some ms."""
+_GIVEN_UP = bytes(
+    code if code not in set(StateName) or StateName(code).final else StateName.CANCELLED
+    for code in range(256)
+)
 Note = tuple[Any, ...]
 """A function that makes facts, and its arguments."""
 
@@ -75,6 +79,13 @@ class Account:
         """Hand notes over to be recorded."""
         for make, *args in taken:
             self._sink.put(make, *args)
+
+    def given_up(self, states: bytearray, detail: Detail | None) -> None:
+        """Tell that nobody waits for the elements that still run: the process may end before them.
+
+        Once it is `over` after all, that is told as well, and counts.
+        """
+        self.over(states.translate(_GIVEN_UP), detail)
 
     def over(self, states: bytearray, detail: Detail | None) -> None:
         """Tell that all elements are final.

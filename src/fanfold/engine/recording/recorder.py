@@ -237,6 +237,7 @@ def current() -> Recorder | None:
 
     Raises:
         UsageError: What a variable or a file says about settings isn't understood.
+        UnknownHistory: No history of the kind that it names is installed.
     """
     url = _settings.history_url
     recorder = _recorders.get(url)
@@ -269,6 +270,7 @@ def _made(url: str) -> Recorder:
     with _making:
         recorder = _recorders.get(url)
         if recorder is None:
+            registry.check_history(url)
             for other in _recorders.values():
                 other.retire()
             # What holds for who asks, not in the writer's thread.

@@ -36,7 +36,7 @@ class Trouble:
             self._told = True
             logger.warning(
                 "History at %s can't be reached (%s): runs are noted in %s until it can",
-                *(self._place, self.why, self._journal.path),
+                *(self._place, self._reason(), self._journal.path),
             )
 
     def not_kept(self, error: OSError) -> None:
@@ -47,7 +47,7 @@ class Trouble:
                 self._level(),
                 "History at %s can't be reached (%s), nor can runs be noted on the disk (%s): "
                 "they wait in memory",
-                *(self._place, self.why, error),
+                *(self._place, self._reason(), error),
             )
 
     def over(self) -> None:
@@ -61,8 +61,13 @@ class Trouble:
         logger.log(
             self._level(),
             "History at %s can't be reached (%s): %s facts about runs are lost",
-            *(self._place, self.why, count),
+            *(self._place, self._reason(), count),
         )
+
+    def _reason(self) -> str:
+        """Return why, without what the sentence around it says as well."""
+        why = self.why.removeprefix(f"The history {self._place} ")
+        return f"it {why}".rstrip(".") if why != self.why else why.rstrip(".")
 
     def refused(self, receipt: Receipt) -> None:
         """Say what the history didn't take, once for each flow run."""
