@@ -73,6 +73,17 @@ async def later():
     finally:
         (folder / "finally").touch()
 
+if way == "sleep":
+    from fanfold.engine.stopping import Stop
+
+    waits_really = Stop.wait
+
+    def wait(stop, seconds):
+        (folder / "sleeping").touch()
+        waits_really(stop, seconds)
+
+    Stop.wait = wait
+
 asyncio.run(later()) if way.startswith("async") else plain()
 """
 
@@ -91,8 +102,9 @@ def ended(folder: Path, way: str, runner: str, number: signal.Signals) -> tuple[
     while not (folder / "began").exists():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.01)
-    if way in ("settle", "async settle", "sleep"):  # nothing of the flow's own code is left to run
-        while not (folder / "finally").exists():
+    if way in ("settle", "async settle", "sleep"):
+        # Nothing of the flow's own code is left to run, which could be interrupted as well.
+        while not (folder / ("sleeping" if way == "sleep" else "finally")).exists():
             assert time.monotonic() < deadline
             time.sleep(0.01)
     began = time.monotonic()

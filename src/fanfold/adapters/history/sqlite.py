@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from fanfold.adapters.history import schema
 from fanfold.adapters.history.database import Database
 from fanfold.adapters.history.dialects import Sqlite, words_for_sqlite
+from fanfold.adapters.history.forking import GATE
 from fanfold.adapters.history.owner_files import OwnerFiles
 from fanfold.adapters.history.sessions import Dialect, Row, Session
 from fanfold.values.errors import HistoryUnavailable
@@ -126,7 +127,7 @@ class SqliteHistory(Database):
                 self.release(owner)
             self._owner_files.drop(owner)
         self._owners.clear()
-        with self._write_lock:
+        with GATE.working(), self._write_lock:
             self._disconnect()
             if self._turns is not None:
                 os.close(self._turns)
@@ -284,7 +285,8 @@ class SqliteHistory(Database):
     def _telling(self, purpose: str) -> Generator[None]:
         """Turn what SQLite and the file system raise into an error that says what failed."""
         try:
-            yield
+            with GATE.working():
+                yield
         except _errors() as error:
             reason = str(error) or type(error).__name__
             raise HistoryUnavailable(
