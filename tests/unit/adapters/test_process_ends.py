@@ -30,13 +30,15 @@ print(bytes(buffer).decode(), flush=True)
 started.clear()
 """
 FLOW = """
-import hashlib, os, sys, tempfile, time
+import hashlib, os, signal, sys, tempfile, time
 from pathlib import Path
 from fanfold import flow, task
 from fanfold.adapters.runners import parcels
 from fanfold.adapters.runners.processes import ProcessTaskRunner
 
 parcels.MEMORY_FOLDER = Path(tempfile.gettempdir())
+# Whoever runs the tests may have had nohup ignore it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 busy = {
     "sleeping": lambda: time.sleep(60),
     "holding the GIL": lambda: sum(range(10**12)),
