@@ -398,8 +398,13 @@ def _results_below(folder: Path) -> str:
     return str(folder / "results")
 
 
-@cache
+_told: set[str] = set()
+"""Variables that were told to be unknown."""
+
+
 def _tell_unknown(name: str) -> None:
+    # Before it is told: whoever writes the line may ask for settings to do so, and come by here.
+    _told.add(name)
     # A log line and no warning: under -W error somebody else's variable would stop a run.
     _logger.warning(
         "There is no setting %s; the environment variable does nothing.%s",
@@ -410,5 +415,6 @@ def _tell_unknown(name: str) -> None:
 
 def _tell_unknown_variables() -> None:
     for name in os.environ:
-        if name.startswith(_PREFIX) and name not in _BY_VARIABLE and name != PROFILE.name:
+        known = name in _BY_VARIABLE or name == PROFILE.name or name in _told
+        if name.startswith(_PREFIX) and not known:
             _tell_unknown(name)

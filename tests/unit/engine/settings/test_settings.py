@@ -342,6 +342,26 @@ def test_an_unknown_variable_is_told_once_and_stops_nothing(
     assert f"Did you mean {RETRIES}?" in line
 
 
+def test_whoever_writes_that_line_may_ask_for_settings(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Asking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(current().tasks_default_retries)
+
+    found: list[int] = []
+    monkeypatch.setenv("FANFOLD_NO_SUCH_SETTING", "1")
+    logger, asking = logging.getLogger("fanfold.settings"), Asking()
+    logger.addHandler(asking)
+    try:
+        settings.reload()
+        assert current().tasks_default_retries == 0
+    finally:
+        logger.removeHandler(asking)
+
+    assert found == [0]
+
+
 def test_known_variables_are_told_to_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
