@@ -36,6 +36,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+    # A thread that an earlier test has left may have looked while there was no file.
+    settings.reload()
     return path
 
 
@@ -101,7 +103,7 @@ def test_files_are_read_once_until_reload(project: Path) -> None:
     file = write(project / "fanfold.toml", "tasks.default_retries = 1")
     assert current().tasks_default_retries == 1
 
-    write(file, "tasks.default_retries = 2")
+    file.write_text("tasks.default_retries = 2")
     assert current().tasks_default_retries == 1
 
     settings.reload()
