@@ -34,7 +34,7 @@ venv: $(FULL) ## Make or complete .venv with everything for development
 
 lock: ## Pin all dependencies anew; UPGRADE=1 takes the newest versions (needs uv)
 	@command -v uv >/dev/null || { echo 'make lock needs uv on the path: python -m pip install uv' >&2; exit 1; }
-	uv pip compile $(PIN) $(PROJECTS) --all-extras -o requirements.lock \
+	uv pip compile $(PIN) $(PROJECTS) --all-extras --group notebooks -o requirements.lock \
 		--no-emit-package fanfold --no-emit-package fanfold-dask --no-emit-package fanfold-ray
 	uv pip compile $(PIN) pyproject.toml --extra demo -c requirements.lock -o .demo.lock
 

@@ -5,6 +5,7 @@ function has a twin whose name begins with `a`, to be awaited; neither waits for
 can be awaited too, so that `await create_markdown_artifact(...)` works in async code.
 """
 
+import json
 import logging
 import math
 import re
@@ -13,8 +14,11 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from fanfold.engine.context import TASK_RUN, current
+from fanfold.engine.recording.masking import mask
 from fanfold.engine.recording.rows import rows, written
 from fanfold.engine.recording.sending import record
+from fanfold.engine.watching import in_notebook
+from fanfold.values.cards import WithCard
 from fanfold.values.errors import UsageError
 from fanfold.values.facts import ArtifactChanged, ArtifactMade, now_us
 from fanfold.values.ids import new_id
@@ -22,14 +26,44 @@ from fanfold.values.ids import new_id
 P = ParamSpec("P")
 T = TypeVar("T")
 
+MARKDOWN_MOST = 20_000
+"""Characters of a text that a notebook shows."""
+
 _KEY = re.compile("[a-z0-9-]+")
+_TAG = re.compile("<(?=[a-zA-Z/!?])")
+"""Where markup would begin that isn't Markdown's."""
 _logger = logging.getLogger("fanfold.artifacts")
 
 
-class ArtifactId(str):
-    """An artifact's id: 24 hex digits. Awaiting it returns it."""
+class ArtifactId(WithCard, str):
+    """An artifact's id: 24 hex digits. Awaiting it returns it; notebooks show the artifact.
 
-    __slots__ = ()
+    Args:
+        given: The id.
+        made: What it is the id of, where that is at hand.
+    """
+
+    __slots__ = ("made",)
+
+    made: ArtifactMade | None
+
+    def __new__(cls, given: str, made: ArtifactMade | None = None) -> "ArtifactId":
+        """Make an id."""
+        self = super().__new__(cls, given)
+        self.made = made
+        return self
+
+    def __reduce__(self) -> Any:
+        return ArtifactId, (str(self),)
+
+    def __getstate__(self) -> None:
+        """Leave its key that of the id alone."""
+
+    def _repr_markdown_(self) -> str | None:
+        if self.made is None or self.made.kind not in ("markdown", "link"):
+            return None
+        told = mask(json.loads(self.made.data))
+        return _TAG.sub("&lt;", told if len(told) <= MARKDOWN_MOST else told[:MARKDOWN_MOST] + "…")
 
     def __await__(self) -> Generator[Any, None, "ArtifactId"]:
         return self
@@ -178,7 +212,7 @@ def _made(kind: str, data: str, key: str | None, description: str | None) -> Art
         **_place(f"create_{kind}_artifact"),
     )
     record(made)
-    return ArtifactId(made.artifact_id)
+    return ArtifactId(made.artifact_id, made if in_notebook() else None)
 
 
 def _place(called: str) -> dict[str, Any]:

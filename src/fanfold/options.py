@@ -13,6 +13,7 @@ from fanfold.caching import NO_CACHE, CachePolicy
 from fanfold.engine.hooks import Hook as Hook
 from fanfold.engine.spec import taken_apart
 from fanfold.values.errors import ReservedArgumentError, UsageError
+from fanfold.values.resources import PLAIN, Resources
 
 R = TypeVar("R")
 
@@ -173,6 +174,31 @@ def checked_count(name: str, option: str, count: int | None) -> int | None:
     if count is not None and (type(count) is not int or count < 1):
         raise UsageError(f"{option} of {name} must be a whole number of 1 or more, not {count!r}.")
     return count
+
+
+def checked_flag(name: str, option: str, flag: object) -> bool:
+    """Return an option that is yes or no.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not isinstance(flag, bool):
+        raise TypeError(f"{option} of {name!r} must be True or False, not {flag!r}.")
+    return flag
+
+
+def checked_resources(name: str, asked: Any) -> Resources:
+    """Return what a task holds while it runs.
+
+    Raises:
+        TypeError: It isn't given as a mapping.
+        UsageError: A name or an amount can't be.
+    """
+    if asked is None or isinstance(asked, Resources):
+        return asked or PLAIN
+    if not isinstance(asked, Mapping):
+        raise TypeError(f'resources of {name!r} must be like {{"gpu": 1}}, not {asked!r}.')
+    return Resources.of(cast("Mapping[Any, Any]", asked))
 
 
 def checked_function(name: str, option: str, function: Any) -> Any:

@@ -4,6 +4,7 @@ import functools
 import re
 from collections.abc import Callable
 from contextvars import copy_context
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from fanfold.caching import DEFAULT, NO_CACHE, KeyByFunction, KeyFacts, key_make
 from fanfold.engine import keys, registry, settings
 from fanfold.engine.binding import Bound
 from fanfold.engine.calls import Call
+from fanfold.engine.chunking import Limits
 from fanfold.engine.context import (
     TASK_RUN,
     ResultOptions,
@@ -21,9 +23,10 @@ from fanfold.engine.context import (
     parent_id,
 )
 from fanfold.engine.debugging import replaying
-from fanfold.engine.direct import HERE
 from fanfold.engine.flow import recorded_under
+from fanfold.engine.here import HERE
 from fanfold.engine.keys.forms import module_named
+from fanfold.engine.patience import Patience
 from fanfold.engine.results.committing import look_up, write_index
 from fanfold.engine.results.object_names import filled_in, index_prefix, split_index_name
 from fanfold.engine.results.parts import Part
@@ -34,15 +37,23 @@ from fanfold.engine.telling import level
 from fanfold.options import delays_in_seconds
 from fanfold.ports.results import ResultStore
 from fanfold.ports.runner import Session, TaskRunner
+from fanfold.ports.wants import wanted
 from fanfold.values.errors import ResourcesUnavailable
 from fanfold.values.ids import new_id
+from fanfold.values.resources import PLAIN, Resources
 
 if TYPE_CHECKING:
     from fanfold.tasks import Task
 
 
 def call_of(
-    task: "Task[..., Any]", bound: Bound, session: Any, *, single: bool, first: int = 0
+    task: "Task[..., Any]",
+    bound: Bound,
+    session: Any,
+    *,
+    single: bool,
+    first: int = 0,
+    stream: str = "",
 ) -> Call:
     """Return what a run of a task is made from.
 
@@ -52,6 +63,7 @@ def call_of(
         session: Where it will run.
         single: Whether it is one call.
         first: Index of its first element among those of a streamed map.
+        stream: Id of the streamed map that it is a part of, if it is.
     """
     here = session is HERE or not session.traits.remote
     info = _info(task, single, first, not here)
@@ -59,6 +71,7 @@ def call_of(
     retries = task.retries
     told = task.retry_condition_fn is not None or any(hooks.values())
     part = _part(task)
+    want = PLAIN if session is HERE else wanted(task.resources)
     spec = TaskSpec(
         fn=task.fn,
         layout=bound.layout,
@@ -87,12 +100,30 @@ def call_of(
         spec=spec,
         sources=bound.sources,
         count=bound.count,
-        limits=task.limits,
+        limits=_limits(task, want),
         infrastructure_retries=task.infrastructure_retries,
+        want=want,
+        patience=Patience() if session is HERE else _patience(task),
+        stream=stream,
         part=part,
     )
     replay = replaying()
     return call if replay is None else replay.instead(call)
+
+
+def _limits(task: "Task[..., Any]", want: Resources) -> Limits:
+    """Return how its maps are cut; what a GPU does takes long, so elements go one by one there."""
+    limits = task.limits
+    return replace(limits, chunk_size=limits.chunk_size or 1) if want.gpu else limits
+
+
+def _patience(task: "Task[..., Any]") -> Patience:
+    held = settings.current()
+    return Patience(
+        worker_s=held.cluster_timeout_seconds,
+        word_s=held.cluster_silence_seconds,
+        speculative=task.speculative,
+    )
 
 
 def _delays(task: "Task[..., Any]", retries: int) -> tuple[float, ...]:
@@ -159,25 +190,23 @@ def _results(task: "Task[..., Any]") -> ResultOptions:
 
 
 def afforded(task: "Task[..., Any]", session: Session) -> Session:
-    """Return a session that can give what the task asks for.
+    """Return a session that can give what the task asks for, now or when its cluster grows.
 
     Raises:
-        ResourcesUnavailable: It can't.
+        ResourcesUnavailable: It never can.
     """
-    if replaying() is not None:
+    want = wanted(task.resources)
+    if want.plain or replaying() is not None:
         return session
-    honoured = session.traits.honours
-    beyond = {
-        name: amount
-        for name, amount in task.resources.items()
-        if name not in honoured and not (name == "cpu" and amount == 1)
-    }
-    if beyond:
-        told = ", ".join(f"{name}={amount}" for name, amount in beyond.items())
-        offers = ", ".join(sorted(honoured)) or "none but cpu=1"
+    missing = ""
+    if beyond := want.beyond(session.traits.honours):
+        missing = f"its runner can't hold {', '.join(beyond)} for anybody"
+    elif (slots := session.slots()).now and not slots.grows:
+        missing = session.lacking(want)
+    if missing:
         raise ResourcesUnavailable(
-            f"The task {task.name} asks for {told}, which its runner can't give; it can give "
-            f"{offers}. Use another task_runner, or with_options(resources=None)."
+            f"The task {task.name} asks for {want}, but {missing}. Use another task_runner, or "
+            "with_options(resources=None)."
         )
     return session
 

@@ -55,9 +55,11 @@ from fanfold.options import (
     OnError,
     bound_method,
     checked_count,
+    checked_flag,
     checked_function,
     checked_hooks,
     checked_jitter,
+    checked_resources,
     checked_retries,
     checked_storage_key,
     delays_in_seconds,
@@ -83,7 +85,10 @@ Q = ParamSpec("Q")
 R = TypeVar("R", covariant=True)
 S = TypeVar("S")
 
-MAP_OPTIONS = ("chunk_size", "max_in_flight", "on_error")
+SUBMIT_OPTIONS = frozenset({"resources"})
+"""Keywords of `submit` that are options of the task, for one call."""
+MAP_OPTIONS = frozenset({"resources", "chunk_size", "max_in_flight", "on_error"})
+"""The same of `map`."""
 """Options that a call of `map` takes too, unless the function has a parameter of that name."""
 
 
@@ -113,6 +118,7 @@ class TaskOptions(TypedDict, total=False):
     result_serializer: Any
     cache_result_in_memory: bool
     resources: Mapping[str, float | str] | None
+    speculative: bool
     chunk_size: int | None
     max_in_flight: int | None
     on_error: OnError
@@ -159,7 +165,8 @@ class Task(Submittable[P, R]):
         self.cache_expiration = options.get("cache_expiration")
         checked_serializer(self.name, options.get("result_serializer"))
         checked_storage_key(self.name, options.get("result_storage_key"))
-        self.resources = dict(options.get("resources") or {})
+        self.resources = checked_resources(self.name, options.get("resources"))
+        self.speculative = checked_flag(self.name, "speculative", options.get("speculative", False))
         self.limits = Limits(
             chunk_size=checked_count(self.name, "chunk_size", options.get("chunk_size")),
             max_in_flight=checked_count(self.name, "max_in_flight", options.get("max_in_flight")),
@@ -252,6 +259,8 @@ class Task(Submittable[P, R]):
         self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None
     ) -> TaskFuture[Any]:
         """Hand one call out; see `Submittable`."""
+        if options := self._taken_out(SUBMIT_OPTIONS, kwargs):
+            return self.with_options(**options).submitted(args, kwargs, wait_for)
         self._signature.bind(*args, **kwargs)
         runs = owner(_default_runner)
         session = afforded(self, runs.session())
@@ -262,24 +271,29 @@ class Task(Submittable[P, R]):
         self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None
     ) -> MapFuture[Any]:
         """Hand a map out; see `Submittable`."""
-        asked = MAP_OPTIONS - self._signature.parameters.keys()
-        options = {name: kwargs.pop(name) for name in asked if name in kwargs}
-        if options:
-            return self.with_options(**cast(TaskOptions, options)).mapped(args, kwargs, wait_for)
+        if options := self._taken_out(MAP_OPTIONS, kwargs):
+            return self.with_options(**options).mapped(args, kwargs, wait_for)
         self._signature.bind(*args, **kwargs)
         runs = owner(_default_runner)
         session = afforded(self, runs.session())
         names = _positional(self._signature)
 
-        def start(args: tuple[Any, ...], kwargs: dict[str, Any], first: int) -> MapFuture[Any]:
+        def start(
+            args: tuple[Any, ...], kwargs: dict[str, Any], first: int, of: str
+        ) -> MapFuture[Any]:
             bound = bind_map(self.name, args, kwargs, session, names, wait_for)
-            call = call_of(self, bound, session, single=False, first=first)
+            call = call_of(self, bound, session, single=False, first=first, stream=of)
             return MapFuture(runs.start(call), on_error=self.on_error)
 
         # Later batches belong to the run around this call, wherever they are asked for.
         begin = partial(copy_context().run, start)
         streamed = map_streamed(begin, args, kwargs, self.limits.max_in_flight)
-        return start(args, kwargs, 0) if streamed is None else streamed
+        return start(args, kwargs, 0, "") if streamed is None else streamed
+
+    def _taken_out(self, known: frozenset[str], kwargs: dict[str, Any]) -> TaskOptions:
+        """Take options of the task out of a call's keywords, but for parameters of such a name."""
+        asked = known - self._signature.parameters.keys()
+        return cast(TaskOptions, {name: kwargs.pop(name) for name in asked if name in kwargs})
 
     def with_options(self, **options: Unpack[TaskOptions]) -> "Task[P, R]":
         """Return a task of the same function with some options changed.
@@ -379,8 +393,12 @@ def task(fn: Any = None, /, **options: Any) -> Any:
             result_serializer: "pickle", "json", "compressed/pickle", "compressed/json", or an
                 object with `dumps` and `loads`.
             cache_result_in_memory: False keeps no value in memory that storage holds.
-            resources: What a call needs of the cluster, such as {"gpu": 1}; direct calls need
-                nothing.
+            resources: What a call holds of the cluster while it runs, such as {"cpu": 2, "gpu": 1,
+                "memory": "4GiB", "licence": 1}; any other name is a resource of the cluster's own.
+                What no worker has is refused at once, or waited for where the cluster may grow.
+                Direct calls hold nothing.
+            speculative: Whether elements of a worker that has fallen silent are begun elsewhere
+                too, even if its process seems to be fine; whichever is first counts.
             chunk_size: Most elements of a map that travel together.
             max_in_flight: Most elements of a map that are started and not finished.
             on_error: What a map's `result()` does with failed elements: "raise", or "collect" to

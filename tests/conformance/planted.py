@@ -14,7 +14,7 @@ from fanfold.engine.work import Work
 from fanfold.ports.runner import Ref, Session, Site, TaskRunner
 from fanfold.values.errors import ChunkCancelled, InfrastructureError, WorkerLost
 from fanfold.values.messages import Report
-from fanfold.values.resources import Traits
+from fanfold.values.resources import PLAIN, Resources, Traits
 from fanfold.values.states import StateName
 
 Done = Callable[[Report], None]
@@ -36,11 +36,17 @@ class Bug:
         return getattr(self.inner, name)
 
     def submit(
-        self, chunk: Any, needs: Sequence[Ref] = (), shared: Sequence[Ref] = (), *, done: Done
+        self,
+        chunk: Any,
+        needs: Sequence[Ref] = (),
+        shared: Sequence[Ref] = (),
+        *,
+        want: Resources = PLAIN,
+        done: Done,
     ) -> Ref:
         needs = self.needed(chunk, needs)
         report = self.told(chunk, done)
-        return self.inner.submit(self.sent(chunk), needs, shared, done=report)
+        return self.inner.submit(self.sent(chunk), needs, shared, want=want, done=report)
 
     def needed(self, chunk: Any, needs: Sequence[Ref]) -> Sequence[Ref]:
         """Return the needs that are handed on."""
@@ -90,14 +96,23 @@ class Singular(Planted):
 
 
 class RunsInSubmit(Bug):
-    """Waits for the first chunk of a session, as for a worker that is just being started."""
+    """Waits for the first chunk of a session, as for a worker that is just being started.
+
+    Spares chunks of elements: what these start is submitted by the thread that would wait here.
+    """
 
     def __init__(self, inner: Session) -> None:
         super().__init__(inner)
         self._numbers = itertools.count()
 
     def submit(
-        self, chunk: Any, needs: Sequence[Ref] = (), shared: Sequence[Ref] = (), *, done: Done
+        self,
+        chunk: Any,
+        needs: Sequence[Ref] = (),
+        shared: Sequence[Ref] = (),
+        *,
+        want: Resources = PLAIN,
+        done: Done,
     ) -> Ref:
         ended = threading.Event()
 
@@ -105,8 +120,8 @@ class RunsInSubmit(Bug):
             done(report)
             ended.set()
 
-        ref = self.inner.submit(chunk, needs, shared, done=told)
-        if next(self._numbers) == 0:
+        ref = self.inner.submit(chunk, needs, shared, want=want, done=told)
+        if next(self._numbers) == 0 and not isinstance(chunk, Work):
             ended.wait()
         return ref
 
@@ -178,13 +193,19 @@ class ComputesAgain(Bug):
         self._made: dict[Ref, tuple[Any, Sequence[Ref], Sequence[Ref]]] = {}
 
     def submit(
-        self, chunk: Any, needs: Sequence[Ref] = (), shared: Sequence[Ref] = (), *, done: Done
+        self,
+        chunk: Any,
+        needs: Sequence[Ref] = (),
+        shared: Sequence[Ref] = (),
+        *,
+        want: Resources = PLAIN,
+        done: Done,
     ) -> Ref:
         for need in needs if isinstance(chunk, Work) else ():
             again = threading.Event()
             self.inner.submit(*self._made[need], done=lambda report, end=again: end.set())
             again.wait()
-        ref = self.inner.submit(chunk, needs, shared, done=done)
+        ref = self.inner.submit(chunk, needs, shared, want=want, done=done)
         self._made[ref] = chunk, needs, shared
         return ref
 
@@ -207,7 +228,13 @@ class FailsDependents(Bug):
         self._failed: set[str] = set()
 
     def submit(
-        self, chunk: Any, needs: Sequence[Ref] = (), shared: Sequence[Ref] = (), *, done: Done
+        self,
+        chunk: Any,
+        needs: Sequence[Ref] = (),
+        shared: Sequence[Ref] = (),
+        *,
+        want: Resources = PLAIN,
+        done: Done,
     ) -> Ref:
         doomed = any(self._ids[need] in self._failed for need in needs)
 
@@ -218,7 +245,7 @@ class FailsDependents(Bug):
                 report = Report(chunk=report.chunk, error=InfrastructureError("a need failed"))
             done(report)
 
-        ref = self.inner.submit(chunk, needs, shared, done=told)
+        ref = self.inner.submit(chunk, needs, shared, want=want, done=told)
         self._ids[ref] = chunk.id
         return ref
 
@@ -241,7 +268,13 @@ class RepeatsAfterADeath(Bug):
         self._died = False
 
     def submit(
-        self, chunk: Any, needs: Sequence[Ref] = (), shared: Sequence[Ref] = (), *, done: Done
+        self,
+        chunk: Any,
+        needs: Sequence[Ref] = (),
+        shared: Sequence[Ref] = (),
+        *,
+        want: Resources = PLAIN,
+        done: Done,
     ) -> Ref:
         if self._died:
             self._died = False
@@ -249,7 +282,7 @@ class RepeatsAfterADeath(Bug):
                 again = threading.Event()
                 self.inner.submit(ended, done=lambda report, end=again: end.set())
                 again.wait()
-        return super().submit(chunk, needs, shared, done=done)
+        return super().submit(chunk, needs, shared, want=want, done=done)
 
     def report(self, chunk: Any, report: Report) -> Report:
         if isinstance(report.error, WorkerLost):
@@ -310,13 +343,19 @@ class SubmitsTwice(Bug):
     """Has large chunks carried out by two workers, for the case that one is slow."""
 
     def submit(
-        self, chunk: Any, needs: Sequence[Ref] = (), shared: Sequence[Ref] = (), *, done: Done
+        self,
+        chunk: Any,
+        needs: Sequence[Ref] = (),
+        shared: Sequence[Ref] = (),
+        *,
+        want: Resources = PLAIN,
+        done: Done,
     ) -> Ref:
         if chunk.label == "same" and not needs:
             copied = threading.Event()
-            self.inner.submit(chunk, needs, shared, done=lambda report: copied.set())
+            self.inner.submit(chunk, needs, shared, want=want, done=lambda report: copied.set())
             copied.wait()
-        return super().submit(chunk, needs, shared, done=done)
+        return super().submit(chunk, needs, shared, want=want, done=done)
 
 
 class LosesTheWords(Bug):
@@ -341,7 +380,13 @@ class BringsAllHome(Bug):
         self._home: list[bytes] = []
 
     def submit(
-        self, chunk: Any, needs: Sequence[Ref] = (), shared: Sequence[Ref] = (), *, done: Done
+        self,
+        chunk: Any,
+        needs: Sequence[Ref] = (),
+        shared: Sequence[Ref] = (),
+        *,
+        want: Resources = PLAIN,
+        done: Done,
     ) -> Ref:
         known = threading.Event()
 
@@ -352,6 +397,6 @@ class BringsAllHome(Bug):
                 self._home += [bytes(buffer) for buffer in values]
             done(report)
 
-        ref = self.inner.submit(chunk, needs, shared, done=told)
+        ref = self.inner.submit(chunk, needs, shared, want=want, done=told)
         known.set()
         return ref

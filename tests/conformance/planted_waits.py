@@ -4,16 +4,16 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
-from fanfold.engine import dispatch, flow
-from fanfold.engine.run import Run
 from fanfold.engine.work import Work
 from fanfold.ports.runner import Ref, Session, Site
 from fanfold.testing.chunks import Heeding, Talking
-from fanfold.values.errors import ChunkCancelled
+from fanfold.values.errors import ChunkCancelled, InfrastructureError
 from fanfold.values.messages import Report
+from fanfold.values.resources import PLAIN, Resources
 from fanfold.values.states import StateName
 from tests.conformance.planted import Bug, Done
 
@@ -31,13 +31,19 @@ class _Cancels(Bug):
         self.ended: set[str] = set()
 
     def submit(
-        self, chunk: Any, needs: Sequence[Ref] = (), shared: Sequence[Ref] = (), *, done: Done
+        self,
+        chunk: Any,
+        needs: Sequence[Ref] = (),
+        shared: Sequence[Ref] = (),
+        *,
+        want: Resources = PLAIN,
+        done: Done,
     ) -> Ref:
         def told(report: Report) -> None:
             self.ended.add(report.chunk)
             done(report)
 
-        ref = super().submit(chunk, needs, shared, done=told)
+        ref = super().submit(chunk, needs, shared, want=want, done=told)
         self.chunks[ref], self.dones[ref] = chunk, done
         return ref
 
@@ -91,11 +97,22 @@ class ReportsInOrder(Bug):
         self._held: dict[str, tuple[Done, Report]] = {}
 
     def submit(
-        self, chunk: Any, needs: Sequence[Ref] = (), shared: Sequence[Ref] = (), *, done: Done
+        self,
+        chunk: Any,
+        needs: Sequence[Ref] = (),
+        shared: Sequence[Ref] = (),
+        *,
+        want: Resources = PLAIN,
+        done: Done,
     ) -> Ref:
         with self._lock:
             self._open.append(chunk.id)
-        return super().submit(chunk, needs, shared, done=done)
+        try:
+            return super().submit(chunk, needs, shared, want=want, done=done)
+        except InfrastructureError:
+            with self._lock:
+                self._open.remove(chunk.id)
+            raise
 
     def told(self, chunk: Any, done: Done) -> Done:
         def held(report: Report) -> None:
@@ -123,23 +140,33 @@ class GivesUpForAll(Bug):
             raise
 
 
-class NestsOnTheCluster(Bug):
-    """Sends what a running element starts to the session that the element itself runs on."""
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A chunk that keeps its slot while its elements wait for what they have started."""
 
-    def __init__(self, inner: Session) -> None:
-        super().__init__(inner)
-        self._start = flow.InlineRuns.start
+    chunk: Work
 
-        def start(runs: Any, call: Any) -> Run:
-            run = Run(call, cast(Any, self))
-            dispatch.dispatcher().start(run)
-            return run
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.chunk, name)
 
-        cast(Any, flow.InlineRuns).start = start
+    def run(self, needs: Sequence[Any], shared: Sequence[Any], site: Site) -> tuple[Report, Any]:
+        return self.chunk.run(needs, shared, cast(Site, _Grasping(site)))
 
-    def close(self) -> None:
-        cast(Any, flow.InlineRuns).start = self._start
-        self.inner.close()
+
+@dataclass(frozen=True, slots=True)
+class _Grasping:
+    site: Site
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.site, name)
+
+    def waiting(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class HoldsItsSlot(Bug):
+    def sent(self, chunk: Any) -> Any:
+        return Holding(chunk) if isinstance(chunk, Work) else chunk
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from fanfold.adapters.runners.processes import ProcessTaskRunner
 from fanfold.adapters.runners.threads import ThreadPoolTaskRunner
 from fanfold.testing.runners import RunnerSuite
 
-OF_THE_ENGINE = ("fanfold-dispatch", "fanfold-commit")
+OF_THE_ENGINE = ("fanfold-dispatch", "fanfold-commit", "fanfold-ears")
 
 
 class LocalSuite(RunnerSuite):

@@ -10,7 +10,7 @@ from fanfold.adapters.runners.processes import ProcessTaskRunner
 from fanfold.adapters.runners.threads import ThreadPoolTaskRunner
 from fanfold.engine import settings
 from fanfold.flows import Flow, FlowOptions
-from fanfold.tasks import MAP_OPTIONS, Task, TaskOptions
+from fanfold.tasks import MAP_OPTIONS, SUBMIT_OPTIONS, Task, TaskOptions
 from fanfold_dask.runner import DaskTaskRunner
 from fanfold_ray.runner import RayTaskRunner
 
@@ -44,9 +44,21 @@ ELSEWHERE = {
     "::test_a_session_at_an_address_leaves_the_cluster_alive",
     "dask.cluster_kwargs": "runners/dask/tests/test_dask_own.py"
     "::test_an_own_cluster_that_cannot_start_says_why",
+    "dask.cluster": "runners/dask/tests/test_dask_borrowed.py"
+    "::test_a_borrowed_cluster_is_used_adapted_and_left_alive",
+    "dask.cluster_class": "runners/dask/tests/test_dask_custom.py"
+    "::test_a_class_makes_a_cluster_for_each_session",
+    "dask.adapt_kwargs": "runners/dask/tests/test_dask_own.py"
+    "::test_workers_come_when_there_is_work_and_go_when_there_is_none",
+    "dask.client_kwargs": "runners/dask/tests/test_dask_borrowed.py"
+    "::test_certificates_open_a_door_that_is_closed_to_others",
+    "dask.performance_report_path": "runners/dask/tests/test_dask_own.py"
+    "::test_dasks_report_is_written_at_the_end",
     "ray.address": "runners/ray/tests/test_ray.py::test_an_unreachable_ray_is_told",
     "ray.init_kwargs": "runners/ray/tests/test_ray_options.py"
     "::test_ray_is_started_with_what_it_is_told",
+    "ray.head_timeout_seconds": "runners/ray/tests/test_ray_heads.py"
+    "::test_a_flow_whose_head_never_comes_back_is_crashed_in_time",
 }
 """Options whose effect another test shows."""
 
@@ -59,6 +71,7 @@ def options() -> Iterator[str]:
     yield from (f"task.{name}" for name in TaskOptions.__annotations__)
     yield from (f"flow.{name}" for name in FlowOptions.__annotations__)
     yield from (f"map.{name}" for name in MAP_OPTIONS)
+    yield from (f"submit.{name}" for name in SUBMIT_OPTIONS)
     yield from (f"{way}.{name}" for way, call in CALLS.items() for name in keywords(call))
     yield from (f"settings.{name}" for name in settings.TABLE)
     for runner, kind in RUNNERS.items():

@@ -270,6 +270,32 @@ def test_what_a_runner_cannot_give_is_refused(make: Make) -> None:
         flow(lambda: work.submit(3).result())()
 
 
+@effect("map.resources")
+def test_what_a_runner_cannot_give_for_one_map_is_refused(make: Make) -> None:
+    work = make.task(Calls())
+    with pytest.raises(ResourcesUnavailable):
+        flow(lambda: work.map([3], **make.keywords("map", resources={"gpu": 1})).result())()
+
+
+@effect("submit.resources")
+def test_what_a_runner_cannot_give_for_one_call_is_refused(make: Make) -> None:
+    work = make.task(Calls())
+    with pytest.raises(ResourcesUnavailable):
+        flow(lambda: work.submit(3, **make.keywords("submit", resources={"gpu": 1})).result())()
+
+
+@effect("task.speculative")
+def test_a_silent_worker_is_not_waited_for_if_the_task_says_so(make: Make) -> None:
+    work = make.task(Calls(), speculative=True)
+
+    def around() -> bool:
+        futures = work.map(range(3))
+        futures.wait()
+        return futures.run.call.patience.speculative
+
+    assert flow(around)()
+
+
 @effect("task.chunk_size")
 def test_so_many_elements_travel_together(make: Make) -> None:
     assert chunks_made(make.task(Calls(), chunk_size=1)) == 50

@@ -15,6 +15,7 @@ import pytest
 
 from fanfold import INPUTS, flow, task
 from fanfold.adapters.history.memory import MemoryHistory
+from fanfold.engine.patience import Patience
 from fanfold.engine.recording import pruning, recorder
 from fanfold.engine.settings import temporary
 from fanfold.values.facts import Batch, FlowRunMade, FlowRunMoved
@@ -252,3 +253,20 @@ def test_runs_that_are_older_are_removed(make: Make) -> None:
 def test_runs_in_some_states_are_removed_sooner(make: Make) -> None:
     with make.settings(history__keep_days_by_state="completed=10"):
         assert left_of_runs(11) == ["Failed"]
+
+
+@effect("settings.cluster.timeout_seconds")
+def test_so_long_a_task_waits_for_a_worker(make: Make) -> None:
+    with make.settings(cluster__timeout_seconds=3.0):
+        assert patience().worker_s == 3.0
+
+
+@effect("settings.cluster.silence_seconds")
+def test_so_long_a_worker_may_be_silent(make: Make) -> None:
+    with make.settings(cluster__silence_seconds=3.0):
+        assert patience().word_s == 3.0
+
+
+def patience() -> Patience:
+    """Return what a map on a runner is given."""
+    return flow(lambda: task(double).map([1]).run.call.patience)()

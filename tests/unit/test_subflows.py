@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fanfold import Task, flow, runtime, tags, task
-from fanfold.adapters.runners.processes import ProcessPoolTaskRunner
+from fanfold.adapters.runners.processes import ProcessPoolTaskRunner, ProcessTaskRunner
 from fanfold.adapters.runners.threads import ThreadPoolTaskRunner
 from fanfold.states import Cancelled, Failed
 from fanfold.values.errors import UpstreamFailed
@@ -288,3 +288,29 @@ def test_methods_callable_objects_and_partial_functions_can_be_subflows(kept: An
     assert made[1](2) == 6
     assert asyncio.run(made[2](2)) == 6  # type: ignore[arg-type]
     assert isinstance(made[0]._as_task(), Task)
+
+
+def test_called_subflows_of_an_equal_runner_share_the_cluster_of_their_caller() -> None:
+    @task
+    def process(x: int) -> int:
+        return os.getpid()
+
+    @flow(task_runner=ProcessTaskRunner(max_workers=1))
+    def inner(x: int) -> int:
+        return process.submit(x).result()
+
+    @flow(task_runner=ProcessTaskRunner(max_workers=2))
+    def apart() -> int:
+        return process.submit(0).result()
+
+    @flow(task_runner=ProcessTaskRunner(max_workers=1))
+    def outer() -> tuple[set[int], int, int]:
+        mine = process.submit(0).result()
+        theirs = {inner(1), inner(2)}
+        # It goes on when theirs are over.
+        return theirs, apart(), process.submit(4).result() if mine in theirs else 0
+
+    shared, other, after = outer()
+
+    assert shared == {after}
+    assert other not in shared

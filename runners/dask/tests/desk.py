@@ -1,5 +1,6 @@
 """A driver for tests: a session, and what comes home over it."""
 
+import logging
 import queue
 import threading
 import time
@@ -13,6 +14,7 @@ from runners.dask.tests.chunks import Call
 
 from fanfold.ports.runner import Ref, Session
 from fanfold.values.messages import Report
+from fanfold.values.resources import PLAIN, Resources
 from fanfold_dask import DaskTaskRunner
 
 DEADLINE_S = 20.0
@@ -36,8 +38,14 @@ class Driver:
         self.reports: queue.Queue[Report] = queue.Queue()
         self.session: Session = runner.open(lambda chunk, message: self.said.put((chunk, message)))
 
-    def submit(self, chunk: Call, needs: Sequence[Ref] = (), shared: Sequence[Ref] = ()) -> Ref:
-        return self.session.submit(chunk, needs, shared, done=self.reports.put)
+    def submit(
+        self,
+        chunk: Call,
+        needs: Sequence[Ref] = (),
+        shared: Sequence[Ref] = (),
+        want: Resources = PLAIN,
+    ) -> Ref:
+        return self.session.submit(chunk, needs, shared, want=want, done=self.reports.put)
 
     def report(self) -> Report:
         return self.reports.get(timeout=DEADLINE_S)
@@ -94,3 +102,17 @@ def topic_names(dask_scheduler: Any) -> list[str]:
 
 def group_names(dask_scheduler: Any) -> list[str]:
     return sorted(dask_scheduler.task_prefixes)
+
+
+@contextmanager
+def warned() -> Iterator[list[logging.LogRecord]]:
+    """Collect what this package logs, whether or not a display has taken it over."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger = logging.getLogger("fanfold.runners")
+    logger.addHandler(handler)
+    try:
+        yield records
+    finally:
+        logger.removeHandler(handler)

@@ -1,6 +1,7 @@
 """What is particular to Dask on any cluster: reports, values, cancels, descriptions."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from runners.dask.tests.desk import DEADLINE_S, OWN, Driver, opened, runs, until
 from fanfold.values import versions
 from fanfold.values.errors import (
     ChunkCancelled,
+    InputsUnreadable,
+    ValuesLost,
     VersionMismatch,
 )
-from fanfold.values.resources import Traits
+from fanfold.values.resources import Resources, Traits
 from fanfold_dask import DaskTaskRunner
 
 
@@ -93,6 +96,34 @@ def test_a_cancelled_running_chunk_sees_it_and_a_pending_one_never_starts(
     assert driver.reports.empty()
 
 
+def test_what_needs_a_chunk_that_ends_without_values_is_told_so(
+    driver: Driver, tmp_path: Path
+) -> None:
+    fine = driver.run(Call(id="fine", act=chunks.give, arguments=(1,)))
+    go_on = tmp_path / "go on"
+    failing = driver.submit(Call(id="failing", act=chunks.fail_when_told, arguments=(str(go_on),)))
+    driver.said.get(timeout=DEADLINE_S)
+    arguments = (str(tmp_path), "cancelled", DEADLINE_S)
+    cancelled = driver.submit(Call(id="cancelled", act=chunks.stay, arguments=arguments))
+    driver.pid()
+    held = driver.submit(Call(id="held", act=chunks.give), want=Resources(cpu=1_000))
+    for need in ("failing", "cancelled", "held"):
+        ref = {"failing": failing, "cancelled": cancelled, "held": held}[need]
+        driver.submit(Call(id=f"needs {need}", act=chunks.join), [fine, ref])
+
+    driver.session.cancel([cancelled, held])
+    go_on.touch()
+
+    told = {report.chunk: report for report in (driver.report() for _ in range(6))}
+    for need in ("failing", "cancelled", "held"):
+        error = told[f"needs {need}"].error
+        assert isinstance(error, ValuesLost), need
+        assert error.lost == (1,)
+        assert not told[f"needs {need}"].started
+    assert isinstance(told["failing"].error, InputsUnreadable)
+    assert {type(told[need].error) for need in ("cancelled", "held")} == {ChunkCancelled}
+
+
 def test_a_fetch_that_takes_too_long_cancels_nothing(driver: Driver, tmp_path: Path) -> None:
     ref = driver.submit(Call(id="slow", act=chunks.stay, arguments=(str(tmp_path), "slow", 0.5)))
 
@@ -116,9 +147,11 @@ def test_what_is_shared_is_one_object_per_worker(driver: Driver) -> None:
 
 def test_slots_and_traits(own: Driver, client: Client) -> None:
     with opened(DaskTaskRunner(client=client)) as borrowed:
-        assert borrowed.session.traits == Traits(remote=True, recovers=True, reruns=True)
+        everything = frozenset({"cpu", "gpu", "memory", "custom"})
+        ours = Traits(remote=True, recovers=True, honours=everything)
+        assert borrowed.session.traits == replace(ours, reruns=True)
         assert (borrowed.session.slots().now, borrowed.session.slots().most) == (2, 2)
-    assert own.session.traits == Traits(remote=True, recovers=True)
+    assert own.session.traits == ours
     assert own.session.slots().most == 2
 
 

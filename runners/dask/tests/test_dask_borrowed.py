@@ -1,16 +1,20 @@
 """Clusters of somebody else: found, used, and left as they were."""
 
+import asyncio
 import os
 import queue
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import dask
 import pytest
-from distributed import Client, LocalCluster
-from runners.dask.tests import chunks
+from distributed import Client, LocalCluster, Security
+from distributed.core import Status
+from runners.dask.tests import certificates, chunks
 from runners.dask.tests.chunks import Call
+from runners.dask.tests.customs import THREADS
 from runners.dask.tests.desk import (
     DEADLINE_S,
     QUIET,
@@ -23,13 +27,15 @@ from runners.dask.tests.desk import (
     until,
 )
 
+from fanfold import flow, task
 from fanfold.values.errors import (
     ChunkCancelled,
     InfrastructureError,
     SessionClosed,
+    UsageError,
     WorkerLost,
 )
-from fanfold_dask import DaskTaskRunner
+from fanfold_dask import DaskTaskRunner, get_dask_client
 
 
 def test_dropping_the_last_ref_frees_the_values(client: Client) -> None:
@@ -124,9 +130,138 @@ def test_a_session_at_an_address_leaves_the_cluster_alive(client: Client) -> Non
 def test_nothing_at_an_address_is_told() -> None:
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "300ms"}),
-        pytest.raises(InfrastructureError, match="Connecting to Dask"),
+        pytest.raises(InfrastructureError, match=r"Connecting to Dask at tcp://127.0.0.1:1 failed"),
     ):
-        DaskTaskRunner(address="tcp://127.0.0.1:1").open(lambda chunk, message: None)
+        DaskTaskRunner(address="tcp://127.0.0.1:1").open(unheard)
+
+
+def unheard(chunk: str, message: bytes) -> None:
+    """Nothing is said."""
+
+
+def test_a_borrowed_cluster_is_used_adapted_and_left_alive() -> None:
+    go = Call(id="there", act=chunks.give, arguments=(b"value",))
+    with LocalCluster(**THREADS) as cluster:
+        with opened(DaskTaskRunner(cluster=cluster)) as driver:
+            assert driver.value(driver.run(go)) == [b"value"]
+            assert not driver.session.slots().grows
+        adapt = {"minimum": 0, "maximum": 3, "interval": "50ms"}
+        with opened(DaskTaskRunner(cluster=cluster, adapt_kwargs=adapt)) as driver:
+            slots = driver.session.slots()
+            assert (slots.most, slots.grows) == (6, True)
+            assert driver.value(driver.run(go)) == [b"value"]
+        assert cluster.status is Status.running
+
+    with pytest.raises(InfrastructureError, match="closed"):
+        DaskTaskRunner(cluster=cluster).open(unheard)
+
+
+def test_a_cluster_or_client_that_nobody_can_wait_for_is_refused() -> None:
+    async def main() -> None:
+        async with (
+            LocalCluster(asynchronous=True, **THREADS) as cluster,
+            Client(cluster, asynchronous=True) as client,
+        ):
+            for runner in (DaskTaskRunner(cluster=cluster), DaskTaskRunner(client=client)):
+                with pytest.raises(UsageError, match="without asynchronous=True"):
+                    runner.open(unheard)
+            # The current client neither, so there is a cluster of its own.
+            own = DaskTaskRunner().open(unheard)
+            assert own.client.scheduler.address != client.scheduler.address
+            own.close()
+
+    asyncio.run(main())
+
+
+def test_without_arguments_the_current_client_is_borrowed(client: Client) -> None:
+    with Client(client.scheduler.address) as default:
+        with opened(DaskTaskRunner()) as driver:
+            assert driver.session.client is default
+            driver.run(Call(id="there", act=chunks.give, arguments=(1,)))
+        with client.as_current(), opened(DaskTaskRunner()) as driver:
+            assert driver.session.client is client
+        for arguments in (
+            {"cluster_kwargs": {"n_workers": 1}},
+            {"cluster_class": LocalCluster, "cluster_kwargs": THREADS},
+            {"adapt_kwargs": {"minimum": 0}},
+            {"client_kwargs": {"name": "mine"}},
+        ):
+            with opened(DaskTaskRunner(**arguments)) as driver:
+                address = driver.session.client.scheduler.address
+                assert address != client.scheduler.address
+        assert default.status == "running"
+    assert client.status == "running"
+
+
+def test_without_arguments_a_task_on_a_worker_borrows_its_cluster(client: Client) -> None:
+    here = client.scheduler.address
+
+    assert client.submit(runs_a_flow, here, pure=False).result(DEADLINE_S) == [0, 2, 4]
+
+
+def test_without_arguments_a_flow_inside_a_task_borrows_its_cluster_and_its_slot() -> None:
+    @task
+    def outer(here: str) -> list[int]:
+        return runs_a_flow(here)
+
+    @flow(task_runner=DaskTaskRunner(cluster_kwargs={"n_workers": 1}))
+    def outermost() -> list[list[int]]:
+        with get_dask_client() as client:
+            here = client.scheduler.address
+        return outer.map([here, here]).result()
+
+    assert outermost() == [[0, 2, 4]] * 2
+
+
+def runs_a_flow(here: str) -> list[int]:
+    @task
+    def double(x: int) -> int:
+        return 2 * x
+
+    @flow(task_runner="dask")
+    def doubled() -> list[int]:
+        with get_dask_client() as client:
+            assert client.scheduler.address == here
+        return double.map(range(3)).result()
+
+    return doubled()
+
+
+def test_certificates_open_a_door_that_is_closed_to_others(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    security = Security(**certificates.make(tmp_path))
+    stranger = Security(**certificates.make(tmp_path / "other"))
+    with LocalCluster(n_workers=1, security=security, host="127.0.0.1", **QUIET) as cluster:
+        address = cluster.scheduler_address
+        assert address.startswith("tls://")
+
+        for runner in (
+            DaskTaskRunner(address=address, client_kwargs={"security": security}),
+            DaskTaskRunner(cluster=cluster),
+        ):
+            with opened(runner) as driver:
+                ref = driver.run(Call(id="there", act=chunks.give, arguments=(b"value",)))
+                assert driver.value(ref) == [b"value"]
+        for kwargs in ({"security": stranger, "timeout": 1}, {"timeout": 1}):
+            with pytest.raises(InfrastructureError, match="name the certificates"):
+                DaskTaskRunner(address=address, client_kwargs=kwargs).open(unheard)
+
+
+def test_the_dashboard_of_a_borrowed_cluster_is_known_if_it_has_one() -> None:
+    arguments = {**THREADS, "host": "127.0.0.1", "protocol": "tcp://"}
+    shown = {**arguments, "dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {}}
+    for where in (shown, arguments):
+        with LocalCluster(**where) as cluster:
+            port = cluster.scheduler_info["services"]["dashboard"]
+            there = where is shown and find_spec("bokeh") is not None
+            told = f"http://127.0.0.1:{port}/status" if there else ""
+
+            for runner in (
+                DaskTaskRunner(cluster=cluster),
+                DaskTaskRunner(address=cluster.scheduler_address),
+            ):
+                with opened(runner) as driver:
+                    assert driver.session.dashboard == told
 
 
 def test_a_session_outlives_a_broken_connection(client: Client, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 from distributed import Client, LocalCluster, Scheduler
 
+from fanfold.testing.ground import Stock
 from fanfold.testing.runners import RunnerSuite
+from fanfold.values.resources import Resources
 from fanfold_dask import DaskTaskRunner
 
 
@@ -32,8 +34,6 @@ def found_on(dask_scheduler: Scheduler) -> list[str]:
 
 class TestDask(RunnerSuite):
     borrows = True
-    later = frozenset({13})
-    """A cancelled chunk that lies in a worker's own queue may start before the worker is told."""
 
     @pytest.fixture
     def runner(self, client: Client) -> DaskTaskRunner:
@@ -43,6 +43,16 @@ class TestDask(RunnerSuite):
     @pytest.fixture
     def own_runner(self) -> DaskTaskRunner:
         return DaskTaskRunner(cluster_kwargs={"n_workers": 2})
+
+    @pytest.fixture
+    def stock(self) -> Stock:
+        kwargs = {"n_workers": 1, "threads_per_worker": 2, "resources": {"licence": 1}}
+        runner = DaskTaskRunner(cluster_kwargs=kwargs)
+        return Stock(runner=runner, want=Resources.of({"licence": 1}), most=1)
+
+    @pytest.fixture
+    def growing_runner(self) -> DaskTaskRunner:
+        return DaskTaskRunner(adapt_kwargs={"minimum": 0, "maximum": 2})
 
     def leftovers(self) -> list[str]:
         found: list[str] = self.client.run_on_scheduler(found_on)

@@ -2,16 +2,22 @@
 
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 import pytest
-from runners.dask.tests import chunks
+from dask.system import CPU_COUNT
+from distributed import Scheduler, Security, Worker
+from runners.dask.tests import certificates, chunks
 from runners.dask.tests.chunks import Call
 from runners.dask.tests.desk import (
     DEADLINE_S,
@@ -21,11 +27,14 @@ from runners.dask.tests.desk import (
     opened,
     runs,
     until,
+    warned,
 )
 
+from fanfold import flow, task
 from fanfold.values.errors import (
     ChunkCancelled,
     InfrastructureError,
+    UsageError,
     ValuesLost,
     WorkerLost,
 )
@@ -62,6 +71,125 @@ def test_an_own_cluster_that_cannot_start_says_why() -> None:
     kwargs = {"n_workers": 1, "no_such_argument": 1}
     with pytest.raises(InfrastructureError, match="no_such_argument"):
         DaskTaskRunner(cluster_kwargs=kwargs).open(lambda chunk, message: None)
+
+
+def test_workers_come_when_there_is_work_and_go_when_there_is_none() -> None:
+    adapt = {"minimum": 0, "maximum": 2, "interval": "50ms", "wait_count": 2}
+
+    with opened(DaskTaskRunner(adapt_kwargs=adapt)) as driver:
+        slots = driver.session.slots()
+        assert (slots.now, slots.most, slots.grows) == (0, 2, True)
+        shared = driver.session.share("code", b"code")
+        ref = driver.run(Call(id="first", act=chunks.join), (), [shared])
+        assert driver.value(ref) == [b"code"]
+        assert driver.session.slots().now
+
+        del ref
+        driver.session.client.run_on_scheduler(forget_payloads)
+        until(lambda: driver.session.slots().now == 0)
+        driver.run(Call(id="again", act=chunks.give, arguments=(1,)))
+
+        assert driver.session.slots().most == 2
+
+
+def test_an_adaptive_cluster_begins_with_as_many_workers_as_it_always_has() -> None:
+    with opened(DaskTaskRunner(adapt_kwargs={"minimum": 1})) as driver:
+        slots = driver.session.slots()
+
+        assert (slots.now, slots.grows) == (1, True)
+        assert slots.most == CPU_COUNT  # unbounded, it would start a process for each pending chunk
+
+
+def test_a_flow_completes_on_an_adaptive_cluster_without_workers() -> None:
+    @task
+    def double(x: int) -> int:
+        return 2 * x
+
+    @flow(task_runner=DaskTaskRunner(adapt_kwargs={"minimum": 0, "interval": "50ms"}))
+    def doubled() -> list[int]:
+        return double.map(double.map(range(1_000))).result()
+
+    assert doubled() == [4 * x for x in range(1_000)]
+
+
+def test_its_dashboard_is_served_on_this_machine_alone_where_dask_can_make_one() -> None:
+    with opened(LONE) as driver, opened(LONE) as other:
+        addresses = {driver.session.dashboard, other.session.dashboard}
+
+        if find_spec("bokeh") is None:
+            assert addresses == {""}
+            return
+        assert len(addresses) == 2
+        for address in addresses:
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+/status", address)
+        with ThreadPoolExecutor(3) as several:
+            for page in several.map(read, [driver.session.dashboard] * 3):
+                assert "Dask" in page
+                assert "bokeh" in page
+        assert "bokeh" in read(driver.session.dashboard.replace("status", "workers"))
+        assert "ok" in read(other.session.dashboard.replace("status", "health"))
+        driver.run(Call(id="still there", act=chunks.give, arguments=(1,)))
+
+
+def test_a_dashboard_that_is_not_wanted_is_not_there() -> None:
+    runner = DaskTaskRunner(cluster_kwargs={"n_workers": 1, "dashboard_address": None})
+
+    with opened(runner) as driver:
+        assert driver.session.dashboard == ""
+
+
+def test_it_lets_in_none_but_those_with_its_certificates(tmp_path: Path) -> None:
+    security = Security(**certificates.make(tmp_path))
+    runner = DaskTaskRunner(cluster_kwargs={"n_workers": 1, "security": security})
+
+    with opened(runner) as driver:
+        assert driver.value(driver.run(Call(id="there", act=chunks.give, arguments=(b"v",)))) == [
+            b"v"
+        ]
+        address = driver.session.client.scheduler.address
+        assert address.startswith("tls://127.0.0.1:")
+        for other in (address, address.replace("tls", "tcp")):
+            with pytest.raises(InfrastructureError, match="certificates"):
+                DaskTaskRunner(address=other, client_kwargs={"timeout": 1}).open(unheard)
+
+
+def test_it_makes_its_own_certificates_where_it_can() -> None:
+    runner = DaskTaskRunner(cluster_kwargs={"n_workers": 1, "security": True})
+
+    if find_spec("cryptography") is None:
+        with pytest.raises(UsageError, match="cryptography"):
+            runner.open(unheard)
+        return
+    with opened(runner) as driver:
+        driver.run(Call(id="there", act=chunks.give, arguments=(1,)))
+        assert driver.session.client.scheduler.address.startswith("tls://")
+
+
+def test_dasks_report_is_written_at_the_end(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    runner = DaskTaskRunner(cluster_kwargs={"n_workers": 1}, performance_report_path=str(report))
+
+    if find_spec("bokeh") is None:
+        with pytest.raises(UsageError, match="bokeh"):
+            runner.open(unheard)
+        return
+    with opened(runner) as driver:
+        driver.run(Call(id="there", act=chunks.give, arguments=(1,), label="reported"))
+        assert not report.exists()
+
+    assert "<html" in report.read_text()
+    assert "reported" in report.read_text()
+
+
+def test_a_report_that_cannot_be_written_does_not_spoil_the_run(tmp_path: Path) -> None:
+    runner = DaskTaskRunner(
+        cluster_kwargs={"processes": False, "n_workers": 1}, performance_report_path=str(tmp_path)
+    )
+
+    with warned() as records, opened(runner) as driver:
+        driver.run(Call(id="there", act=chunks.give, arguments=(1,)))
+
+    assert any("wasn't written" in each.getMessage() for each in records)
 
 
 def test_values_lost_with_all_they_were_made_from_are_told(tmp_path: Path) -> None:
@@ -116,6 +244,28 @@ def test_an_own_cluster_whose_keeper_dies_fails_what_is_pending(tmp_path: Path) 
 
         assert isinstance(driver.report().error, InfrastructureError)
         worker.wait(DEADLINE_S)
+
+
+def test_workers_that_only_one_process_could_reach_are_refused() -> None:
+    kwargs = {"n_workers": 1, "worker_class": Worker}
+    with pytest.raises(InfrastructureError, match="protocol='tcp://'"):
+        DaskTaskRunner(cluster_kwargs=kwargs).open(unheard)
+
+
+def unheard(chunk: str, message: bytes) -> None:
+    """Nothing is said."""
+
+
+def read(address: str) -> str:
+    with urlopen(address, timeout=DEADLINE_S) as answer:
+        return answer.read().decode()
+
+
+def forget_payloads(dask_scheduler: Scheduler) -> None:
+    """Drop what sessions share, which else keeps a worker."""
+    keys = list(dask_scheduler.tasks)
+    for client in list(dask_scheduler.clients):
+        dask_scheduler.client_releases_keys(keys, client, "test")
 
 
 SCRIPT = """

@@ -1,10 +1,13 @@
 """Chunks of known behaviour, importable by Ray's workers."""
 
+import ctypes
 import os
 import pickle
+import queue
+import resource
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from uuid import uuid4
 
 from fanfold.ports.runner import Site, Values
 from fanfold.values.messages import Report
+from fanfold.values.resources import Resources
 
 Result = Sequence[Any]
 
@@ -61,9 +65,11 @@ def words(given: Sequence[tuple[float, bytes]], *, site: Site, **_: Any) -> Resu
 
 
 def until_stopped(given: str, *, site: Site, **_: Any) -> Result:
-    """Touch the file given, if any, and run until `stopping`, for 30 s at most."""
+    """Write the process's id to the file given, if any, and run until `stopping`, for 30 s."""
     if given:
-        Path(given).touch()
+        written = Path(f"{given}-{os.getpid()}")
+        written.write_text(str(os.getpid()))
+        written.rename(given)
     began = time.monotonic()
     while not site.stopping() and time.monotonic() - began < 30:
         time.sleep(0.01)
@@ -78,6 +84,92 @@ def until_released(given: tuple[str, str], *, site: Site, **_: Any) -> Result:
     return [b"released"]
 
 
+def asleep(given: str, **_: Any) -> Result:
+    """Sleep for half a minute in one go; note in the file whether that was ended, and how."""
+    Path(f"{given}-began").touch()
+    try:
+        time.sleep(30)
+    except BaseException as error:
+        Path(given).write_text(type(error).__name__)
+        raise
+    return [b"woke up"]
+
+
+def holding(given: str, **_: Any) -> Result:
+    """Stay in C code that holds the interpreter's lock, for half a minute or more."""
+    Path(given).touch()
+    return [b"%d" % sum(range(2_000_000_000))]
+
+
+def ended(given: str, **_: Any) -> Result:
+    """End the process, in one of several ways."""
+    _ENDS[given]()
+    return [b"lived on"]
+
+
+def flooding(given: tuple[int, int], *, site: Site, **_: Any) -> Result:
+    """Say so many messages of so many bytes; return how long the slowest took, and the memory."""
+    count, size = given
+    slowest = 0.0
+    for number in range(count):
+        message = b"%d" % number
+        began = time.perf_counter()
+        site.say(message.ljust(size))
+        slowest = max(slowest, time.perf_counter() - began)
+    return [pickle.dumps((slowest, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))]
+
+
+def last_words(given: tuple[int, int], *, site: Site, **_: Any) -> Result:
+    """Say so many messages of so many bytes, and die by SIGKILL at once."""
+    flooding(given, site=site)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return []
+
+
+def nesting(given: tuple[int, int, float], *, site: Site, **_: Any) -> Result:
+    """Submit chunks of the same kind one level deeper, and only then wait for them.
+
+    Args:
+        given: Levels below this one, chunks per level, and how long each works.
+        site: Opens the session.
+
+    Returns:
+        The pickled times at which each chunk of the lowest level began and ended, and its process.
+    """
+    depth, width, seconds = given
+    if not depth:
+        began = time.time()
+        time.sleep(seconds)
+        return [pickle.dumps([(began, time.time(), os.getpid())])]
+    session = site.session(lambda *_: None)
+    assert session is not None
+    reports: queue.Queue[Report] = queue.Queue()
+    below = [
+        session.submit(Work(call=nesting, given=(depth - 1, width, seconds)), done=reports.put)
+        for _ in range(width)
+    ]
+    # So that Ray has queued them all for slots of their own.
+    time.sleep(0.3)
+    with site.waiting():
+        found = [reports.get(timeout=60) for _ in below]
+    assert [report.error for report in found] == [None] * width
+    values = session.fetch(below)
+    session.close()
+    return [pickle.dumps([one for views in values for one in pickle.loads(views[0])])]
+
+
+def greedy(given: int, *, site: Site, **_: Any) -> Result:
+    """Wait for a chunk that wants so much memory."""
+    session = site.session(lambda *_: None)
+    assert session is not None
+    reports: queue.Queue[Report] = queue.Queue()
+    with site.waiting():
+        session.submit(Work(call=echo), want=Resources(memory=given), done=reports.put)
+        error = reports.get(timeout=60).error
+    session.close()
+    return [b"fed" if error is None else b"hungry"]
+
+
 def killed(given: Sequence[bytes], *, site: Site, **_: Any) -> Result:
     """Say the messages, stay for a second and die by SIGKILL."""
     for message in given:
@@ -85,6 +177,11 @@ def killed(given: Sequence[bytes], *, site: Site, **_: Any) -> Result:
     time.sleep(1.0 if given else 0.0)
     os.kill(os.getpid(), signal.SIGKILL)
     return []
+
+
+def shown(given: str, **_: Any) -> Result:
+    """Return a variable of the environment."""
+    return [pickle.dumps(os.environ.get(given))]
 
 
 def touch(given: str, **_: Any) -> Result:
@@ -104,6 +201,19 @@ def whereabouts(given: float, *, shared: Sequence[Any], **_: Any) -> Result:
 def complain(given: BaseException, **_: Any) -> Result:
     """Raise what was given."""
     raise given
+
+
+def _fault() -> None:
+    ctypes.string_at(0)
+
+
+_ENDS: Mapping[str, Callable[[], Any]] = {
+    "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "SIGSEGV": _fault,
+    "SIGABRT": os.abort,
+    "SIGTERM": lambda: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(30),
+    "3": lambda: os._exit(3),
+}
 
 
 class Touchy:

@@ -115,7 +115,8 @@ class Reading:
         dropped = sum(run.lines_dropped for run in self._runs.values())
         if dropped:
             click.echo(
-                f"{plural(dropped, 'line')} more weren't kept: history.lines_per_run is "
+                f"{plural(dropped, 'line')} more weren't kept: so many came at once, or they are "
+                f"beyond history.lines_per_run, which is "
                 f"{settings.current().history_lines_per_run:,} here.",
                 err=True,
             )

@@ -28,6 +28,7 @@ from fanfold.values.records import (
     TaskTotals,
 )
 from fanfold.values.states import StateName
+from fanfold.values.usage import Costs
 
 MOST_GROUPS = 10
 MOST_SUBFLOWS = 20
@@ -133,6 +134,7 @@ class TaskAccount:
                 ("Flow run", f"{self.run.name} ({short(self.run.id)})"),
                 ("Tags", ", ".join(first.tags)),
                 ("Where", first.entrypoint),
+                ("Needs", _costs(self.task_runs)),
             ]
         )
         yield _task_runs_table(self.task_runs)
@@ -204,6 +206,8 @@ class ElementAccount:
             yield "Took", span(element.seconds)
             yield "Over", _when(element.at_us)
         yield "Where", run.entrypoint
+        if run.single:
+            yield "Needs", _costs([run])
 
 
 def run_account(history: History, run: FlowRunRecord) -> RunAccount:
@@ -298,6 +302,23 @@ def _tasks_table(tasks: Sequence[TaskTotal], ended_us: int | None) -> Table:
         ],
         rows=rows,
     )
+
+
+def _costs(runs: Sequence[TaskRunRecord]) -> str:
+    """Return what the elements of some calls and maps of a task needed."""
+    costs = Costs()
+    for run in runs:
+        ran = sum(count for state, count in run.counts.items() if state in _RAN)
+        costs.add(
+            Costs(
+                elements=ran,
+                wall_s=run.seconds if ran else 0.0,
+                cpu_s=run.cpu_s if ran else 0.0,
+                peak_bytes=run.peak_bytes,
+                rise_bytes=run.rise_bytes,
+            )
+        )
+    return texts.costs(costs.usage())
 
 
 def _task_runs_table(runs: Sequence[TaskRunRecord]) -> Table:

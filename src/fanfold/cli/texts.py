@@ -9,6 +9,7 @@ from typing import Any, cast
 from fanfold.engine.wording import share, span
 from fanfold.values.facts import now_us
 from fanfold.values.states import StateName, StateType
+from fanfold.values.usage import Usage
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND_US = 1_000_000
@@ -74,6 +75,31 @@ def size(count_bytes: int) -> str:
     while value >= 999.5 and unit < len(_SIZES) - 1:
         value, unit = value / 1_000, unit + 1
     return f"{value:.1f} {_SIZES[unit]}" if value < 9.95 else f"{value:,.0f} {_SIZES[unit]}"
+
+
+def memory(count_bytes: int) -> str:
+    """Return an amount of memory in the units in which it is asked for: "310 MiB", "1.5 GiB"."""
+    value, unit = count_bytes / 2**20, "MiB"
+    if value >= 1_023.5:
+        value, unit = value / 2**10, "GiB"
+    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:,.0f} {unit}"
+
+
+def costs(usage: Usage) -> str:
+    """Return what elements needed: "cpu 12 ms, wall 15 ms per element, up to 310 MiB"."""
+    parts: list[str] = []
+    if usage.elements:
+        times = {"cpu": usage.cpu_s, "wall": usage.wall_s}
+        told = ", ".join(f"{name} {_short_span(s)}" for name, s in times.items() if s)
+        parts.append(f"{told} per element" if usage.elements > 1 else told)
+    if usage.peak_bytes:
+        rise = f" ({memory(usage.rise_bytes)} more than before)" if usage.rise_bytes else ""
+        parts.append(f"up to {memory(usage.peak_bytes)}{rise}")
+    return ", ".join(part for part in parts if part)
+
+
+def _short_span(seconds: float) -> str:
+    return f"{seconds * 1e6:.0f} µs" if seconds < 0.0009995 else span(seconds)
 
 
 def plural(count: int, noun: str, several: str = "") -> str:

@@ -1,6 +1,9 @@
-"""Log lines on a terminal: the time dim, the level in its colour.
+"""Log lines on a terminal: the time dim, the level in its colour; and in notebooks.
 
 Not by rich, which takes longer to import than a small flow takes to run.
+
+Notebooks put standard error on red ground, so there it has warnings and errors alone, and what is
+as it should be goes to standard output.
 """
 
 import logging
@@ -8,6 +11,7 @@ import os
 import sys
 from typing import TextIO
 
+from fanfold.display.cell_lines import CellLines, of_element
 from fanfold.engine import settings
 from fanfold.engine.telling import Formatter
 from fanfold.engine.watching import is_terminal
@@ -34,6 +38,9 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+        self._to: TextIO = sys.stderr
+        self._flushes = True
+        self._cell_lines = CellLines()
         self._asked: tuple[TextIO | None, float, bool] = (None, 0.0, False)
         self._plain = Formatter(LINE, "%H:%M:%S")
         self._styled = {
@@ -43,8 +50,8 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
     @property
     def stream(self) -> TextIO:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Standard error of the moment."""
-        return sys.stderr
+        """Where the line goes that is being written."""
+        return self._to
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, in colours where they are wanted."""
@@ -53,8 +60,8 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
     def flush(self) -> None:
         """Flush what isn't written line by line anyway."""
-        stream = sys.stderr
-        if stream is not None and not getattr(stream, "line_buffering", False):
+        stream = self._to
+        if self._flushes and stream is not None and not getattr(stream, "line_buffering", False):
             super().flush()
 
     def _coloured(self, now: float) -> bool:
@@ -66,9 +73,33 @@ class LineHandler(logging.StreamHandler[TextIO]):
         return answer
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line, if there is a standard error."""
-        if sys.stderr is not None:
+        """Write the line, if there is a standard error; called by one thread at a time."""
+        self._to = sys.stderr
+        if self._to is None:
+            return
+        if of_kernel(self._to):
+            self._emit_in_cell(record)
+        else:
             super().emit(record)
+
+    def _emit_in_cell(self, record: logging.LogRecord) -> None:
+        instead = self._cell_lines.take(record)
+        if record.levelno < logging.WARNING and of_kernel(sys.stdout):
+            self._to = sys.stdout
+        if instead == "":
+            return
+        if instead is not None:
+            record = logging.LogRecord(record.name, record.levelno, "", 0, instead, None, None)
+        # The kernel flushes by itself. A flush waits for its thread, which takes 0.2 ms; without
+        # any, lines of flows would come after what is printed to the other stream later.
+        self._flushes = not of_element(record)
+        super().emit(record)
+        self._flushes = True
+
+
+def of_kernel(stream: TextIO | None) -> bool:
+    """Return whether a stream is one by which a kernel brings output to its notebook's cells."""
+    return type(stream).__module__.startswith("ipykernel")
 
 
 def coloured(stream: TextIO) -> bool:

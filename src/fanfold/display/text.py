@@ -82,7 +82,7 @@ def live_line(
         room -= FAILURE_LEAST + 2
     optional: list[Piece] = []
     for piece in (
-        Piece(_rate(pace.per_s), "cyan"),
+        Piece(rate(pace.per_s), "cyan"),
         Piece(_cached(counts), "green"),
         Piece(_retries(counts), "yellow"),
     ):
@@ -107,7 +107,7 @@ def plain_line(name: str, counts: Counts, pace: Pace) -> str:
     left = pace.left_s(counts)
     parts = [
         done,
-        _rate(pace.per_s),
+        rate(pace.per_s),
         _cached(counts),
         _retries(counts),
         _bad(counts).text,
@@ -129,7 +129,7 @@ def final_line(name: str, counts: Counts, seconds: float) -> list[Piece]:
     return _spaced(
         [Piece(shortened(name, NAME_MOST), "bold")],
         [Piece(f"{_counted(counts)} in {span(seconds)}")],
-        [Piece(_rate(counts.done / seconds if seconds else 0.0), "cyan")],
+        [Piece(rate(counts.done / seconds if seconds else 0.0), "cyan")],
         [Piece(_cached(counts), "green")],
         [Piece(_retries(counts), "yellow")],
         [bad],
@@ -150,7 +150,8 @@ def _counted(counts: Counts) -> str:
     return f"{counts.done:,} done" if counts.total is None else f"{counts.done:,}/{counts.total:,}"
 
 
-def _rate(per_s: float) -> str:
+def rate(per_s: float) -> str:
+    """Return a pace, such as "1,020/s"; empty if it is 0."""
     if not per_s:
         return ""
     if per_s >= 9.95:
@@ -164,8 +165,13 @@ def _cached(counts: Counts) -> str:
 
 def _retries(counts: Counts) -> str:
     if counts.retries:
-        return f"{counts.retries:,} {'retry' if counts.retries == 1 else 'retries'}"
+        return retried(counts.retries)
     return f"{counts.waiting:,} to retry" if counts.waiting else ""
+
+
+def retried(retries: int | None) -> str:
+    """Return how many retries there were; empty if none, or if nobody counted them."""
+    return f"{retries:,} {'retry' if retries == 1 else 'retries'}" if retries else ""
 
 
 def _bad(counts: Counts) -> Piece:
@@ -179,12 +185,15 @@ def _bad(counts: Counts) -> Piece:
 
 
 def _eta(seconds: float | None) -> Piece:
-    if seconds is None:
-        return Piece("")
+    return Piece(f"eta {clock(seconds)}", "dim") if seconds is not None else Piece("")
+
+
+def clock(seconds: float) -> str:
+    """Return a time to come as a clock has it: "0:04", "1:02:03"."""
     minutes, rest = divmod(math.ceil(seconds), 60)
     if minutes < 60:
-        return Piece(f"eta {minutes}:{rest:02d}", "dim")
-    return Piece(f"eta {minutes // 60}:{minutes % 60:02d}:{rest:02d}", "dim")
+        return f"{minutes}:{rest:02d}"
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def _bar(part: float, columns: int, ascii_only: bool) -> list[Piece]:

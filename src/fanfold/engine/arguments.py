@@ -7,9 +7,9 @@ from typing import Any, cast
 from fanfold.engine.calls import Call
 from fanfold.engine.context import RunInfo, current
 from fanfold.engine.dataflow import substitute
-from fanfold.engine.direct import HERE
 from fanfold.engine.failures import capture
 from fanfold.engine.futures import Future, MapFuture, TaskFuture
+from fanfold.engine.here import HERE
 from fanfold.engine.marks import BaseAnnotation, allow_failure, opaque, quote
 from fanfold.engine.readiness import lacking
 from fanfold.engine.reading import read

@@ -10,8 +10,8 @@ from fanfold.engine.arguments import FOUND, consecutive, dependencies_in, placed
 from fanfold.engine.arguments import resolved as resolved
 from fanfold.engine.arguments import settled as settled
 from fanfold.engine.dataflow import hollow, is_model
-from fanfold.engine.direct import HERE
 from fanfold.engine.futures import MapFuture, TaskFuture
+from fanfold.engine.here import HERE
 from fanfold.engine.marks import BaseAnnotation, allow_failure, opaque, quote, unmapped
 from fanfold.engine.readiness import lacking
 from fanfold.engine.sources import From, Given, Sources

@@ -14,13 +14,22 @@ from fanfold.values.resources import Slots
 BUDGET_S = 0.3
 """Long enough to hide a cluster's 2 to 5 ms per chunk, short enough for a prompt cancel."""
 SHORTEST_S = 0.01
-"""A chunk isn't cut below this much measured work: about twice what carrying it costs."""
+"""Even on few slots no chunk is cut below this much measured work: twice what carrying it costs."""
 CHUNKS_PER_SECOND = 200.0
-"""What a Dask scheduler carries easily; the budget grows with the slots to stay below."""
+"""What driver and scheduler carry easily, since each needs 1.2 ms for a chunk; the budget grows
+with the slots to stay below."""
+BURST_PER_SECOND = 500.0
+"""What they carry for a while. No chunk is cut below the work that keeps the slots under it: with
+1,000 slots the shorter ones at a map's end would come faster, and make it take a sixth longer."""
 PER_SLOT = 4
 """Chunks in flight per slot: enough that a slot never waits for the driver."""
 FEWEST_IN_FLIGHT = 8
 """Or an autoscaler that starts from nothing would see no demand."""
+ASKED_S = 10.0
+"""Work in flight per slot where workers may join: Dask asks for a worker for each 5 s of it, so
+with `PER_SLOT` chunks alone a cluster stays at a quarter of its size; twice that doubles it."""
+SHARES = 2
+"""A slot's share of what is left makes so many chunks at least, so that all slots end together."""
 FIRST_CHUNK = 16
 """With nothing measured yet, a short map isn't cut finer than this unless slots stay empty."""
 INPUT_BYTES = 1 << 20
@@ -39,6 +48,8 @@ class Batch:
     spans: tuple[Span, ...]
     suspect: bool = False
     """They were in a chunk whose worker was lost: they travel by themselves."""
+    copy_of: str = ""
+    """Id of a silent chunk that has the same elements; whichever comes home first counts."""
 
     def __len__(self) -> int:
         return sum(stop - start for start, stop in self.spans)
@@ -109,7 +120,13 @@ def budget_s(slots: Slots) -> float:
 
 def wanted_in_flight(slots: Slots) -> int:
     """Return how many chunks should be handed out at a time."""
-    return max(FEWEST_IN_FLIGHT, PER_SLOT * slots.most)
+    asked = ASKED_S / budget_s(slots) if slots.grows else 0.0
+    return max(FEWEST_IN_FLIGHT, int(max(PER_SLOT, asked) * slots.most))
+
+
+def shortest_s(slots: Slots) -> float:
+    """Return the measured work below which no chunk is cut."""
+    return max(SHORTEST_S, slots.most / BURST_PER_SECOND)
 
 
 def size(left: float, slots: Slots, pace: Pace) -> int:
@@ -122,7 +139,8 @@ def size(left: float, slots: Slots, pace: Pace) -> int:
     """
     most = max(slots.most, 1)
     if pace.seconds:
-        best = max(min(left / (2 * most), reach(slots, pace)), SHORTEST_S / pace.seconds)
+        shortest = shortest_s(slots) / pace.seconds
+        best = max(min(left / (SHARES * most), reach(slots, pace)), shortest)
     else:
         pieces = min(wanted_in_flight(slots), max(most, -(-left // FIRST_CHUNK)))
         best = left / pieces

@@ -5,9 +5,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fanfold.engine.dataflow import ATOMS
+
+if TYPE_CHECKING:
+    from fanfold.engine.meter import Meter
+    from fanfold.engine.recording.outbox import Outbox
 
 FLOW_RUN = "Flow run"
 TASK_RUN = "Task run"
@@ -130,8 +134,8 @@ class RunContext:
     """The run that the current code belongs to."""
 
     info: RunInfo
-    send: Callable[[bytes], None] | None = None
-    """Takes log lines home; None where the driver's own logging is at hand."""
+    send: "Outbox | None" = None
+    """Takes log lines home, and ready messages; None where the driver's own logging is at hand."""
     owner: Any = None
     """The live flow run, at the driver; None inside tasks."""
     at: Callable[[], Element] | None = None
@@ -139,6 +143,13 @@ class RunContext:
     recorder: Any = None
     """Takes what is to be recorded of runs that are started here (`recording.notes.Sink`); None
     where no history is kept."""
+    meter: "Meter | None" = None
+    """Measures the chunk whose elements run here."""
+    starter: Any = None
+    """Inside tasks: the `Nest` of the chunk, or for a direct call the `Owner` around it; None where
+    there is none."""
+    nest: Any = None
+    """The `Nest` of the chunk whose slot the code holds; None where it holds none."""
 
     @property
     def element(self) -> Element | None:

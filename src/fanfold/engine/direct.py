@@ -1,10 +1,9 @@
 """Direct calls: a run of one element, driven by the calling thread or loop."""
 
 import logging
-import os
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing
 from typing import Any
 
@@ -19,60 +18,17 @@ from fanfold.engine.drive import (
     drive_yielding_async,
 )
 from fanfold.engine.effects import Announce, Commit, Event, Publish, Record, Remake, Submit, Wait
+from fanfold.engine.here import HERE
 from fanfold.engine.recording import accounts
 from fanfold.engine.recording.sinks import Sink
 from fanfold.engine.results.committing import write_index
 from fanfold.engine.run import Run
 from fanfold.engine.story import story
-from fanfold.engine.telling import retell
 from fanfold.engine.work import Work
-from fanfold.ports.runner import Chunk, Ref, Values
-from fanfold.values.errors import SessionClosed
+from fanfold.ports.runner import Ref, Values
 from fanfold.values.messages import Report
-from fanfold.values.resources import Slots, Traits
 
 logger = logging.getLogger("fanfold.engine")
-
-
-class _Here:
-    """The calling thread as a session and a site: nothing travels, nothing is open."""
-
-    traits = Traits()
-    worker = f"here/{os.getpid()}"
-
-    def slots(self) -> Slots:
-        return Slots(now=1, most=1)
-
-    def share(self, key: str, payload: bytes) -> Ref:
-        return payload
-
-    def submit(
-        self,
-        chunk: Chunk,
-        needs: Sequence[Ref] = (),
-        shared: Sequence[Ref] = (),
-        *,
-        done: Callable[[Report], None],
-    ) -> Ref:
-        raise SessionClosed("The calling thread takes no chunks from others.")
-
-    def fetch(self, refs: Sequence[Ref], timeout_s: float | None = None) -> Sequence[Values]:
-        return [ref.values for ref in refs]
-
-    def cancel(self, refs: Collection[Ref], *, interrupt: bool = False) -> None:
-        """There is never anything pending."""
-
-    def close(self) -> None:
-        """There is nothing open."""
-
-    def say(self, message: bytes) -> None:
-        retell("", message)
-
-    def stopping(self) -> bool:
-        return False
-
-
-HERE = _Here()
 
 
 class _Held:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -19,11 +19,24 @@ from fanfold.engine import watching
 from fanfold.engine.announcing import call_hooks
 from fanfold.engine.chunking import Span
 from fanfold.engine.drive import Story
-from fanfold.engine.effects import Announce, Commit, Event, Publish, Record, Remake, Submit, Wait
+from fanfold.engine.effects import (
+    Announce,
+    Commit,
+    Drop,
+    Event,
+    Look,
+    Publish,
+    Record,
+    Remake,
+    Submit,
+    Wait,
+)
+from fanfold.engine.recording.hearing import EARS
+from fanfold.engine.recording.sinks import LINE
 from fanfold.engine.results.committing import write_index
 from fanfold.engine.run import Run
+from fanfold.engine.shift import MARK
 from fanfold.engine.story import story
-from fanfold.engine.telling import LINE, retell
 from fanfold.ports.runner import Ref, Session
 from fanfold.values.errors import InfrastructureError
 from fanfold.values.messages import Report
@@ -60,6 +73,8 @@ class Dispatcher:
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="fanfold-commit")
         self._performers: dict[type, Callable[[Run, _Desk, Any], Any]] = {
             Submit: self._submit,
+            Look: self._look,
+            Drop: self._drop,
             Publish: self._publish,
             Commit: self._commit,
             Announce: self._announce,
@@ -91,10 +106,14 @@ class Dispatcher:
     def heard(self, chunk_id: str, message: bytes) -> None:
         """Take what a running chunk said; the `heard` of all sessions."""
         if message[:1] == LINE:
-            retell(chunk_id, message)
+            EARS.take(chunk_id, message)
             return
-        position, _ = pickle.loads(memoryview(message)[1:])
-        self._inbox.put((None, {"begins": (chunk_id, position)}))
+        now, begins = time.monotonic(), None
+        if message[:1] == MARK:
+            # By the worker's clock: what it said last may come here when its process is long dead.
+            position, at = pickle.loads(memoryview(message)[1:])
+            begins = position, now - max(0.0, time.time() - at)
+        self._inbox.put((None, {"spoke": (chunk_id, now, begins)}))
 
     def _loop(self) -> None:
         while True:
@@ -112,10 +131,10 @@ class Dispatcher:
         if "heard" in what:
             what["heard"].set()
             return
-        chunk_id, position = what["begins"]
+        chunk_id, now, begins = what["spoke"]
         run = self._by_id.get(chunk_id.rpartition("-")[0])
         if run is not None:
-            run.flights.begins(chunk_id, position, time.monotonic())
+            run.flights.speaks(chunk_id, now, begins)
 
     def _try_step(self, run: Run, what: What) -> None:
         try:
@@ -144,7 +163,13 @@ class Dispatcher:
         if what.get("cancel"):
             desk.session.cancel(run.flights.refs(), interrupt=what.pop("interrupt"))
         what = {key: value for key, value in what.items() if key != "begin"}
-        answer: Any = Event(now=time.monotonic(), slots=desk.session.slots(), **what)
+        session, want = desk.session, run.call.want
+        answer: Any = Event(
+            now=time.monotonic(),
+            slots=session.slots().holding(want),
+            lacking=session.lacking(want),
+            **what,
+        )
         try:
             while True:
                 with run.changed:
@@ -187,15 +212,29 @@ class Dispatcher:
 
     def _submit(self, run: Run, desk: _Desk, effect: Submit) -> Ref:
         def done(report: Report) -> None:
-            self._inbox.put((run, {"report": report}))
+            # After the lines that its chunk said before.
+            EARS.then(partial(self._inbox.put, (run, {"report": report})))
 
         try:
             if run.shares and not desk.shared:
                 desk.shared = [desk.session.share(run.id, run.payload)]
-            return desk.session.submit(effect.work, effect.needs, desk.shared, done=done)
+            return desk.session.submit(
+                effect.work, effect.needs, desk.shared, want=run.call.want, done=done
+            )
         except InfrastructureError as error:
             done(Report(chunk=effect.work.id, error=error, started=False))
             return None
+
+    def _look(self, run: Run, desk: _Desk, effect: Look) -> None:
+        def look() -> None:
+            stuck = set(desk.session.stuck(list(effect.chunks.values())))
+            found = [one for one, chunk_ref in effect.chunks.items() if chunk_ref in stuck]
+            self._inbox.put((run, {"looked": (list(effect.chunks), found)}))
+
+        threading.Thread(target=look, name="fanfold-look", daemon=True).start()
+
+    def _drop(self, run: Run, desk: _Desk, effect: Drop) -> None:
+        desk.session.cancel([one for one in effect.refs if one is not None])
 
     def _publish(self, run: Run, desk: _Desk, effect: Publish) -> None:
         if run.call.part is not None:

@@ -23,6 +23,21 @@ class Submit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Have the cluster look after chunks that say nothing; the event `looked` follows."""
+
+    chunks: dict[str, Ref]
+    """Their refs by their ids."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """Cancel chunks whose elements are done elsewhere; nobody waits for them any more."""
+
+    refs: list[Ref]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Publish:
     """Tell readers and dependents that these elements are final."""
 
@@ -67,7 +82,7 @@ class Wait:
     until: float | None
 
 
-Effect = Submit | Publish | Commit | Announce | Record | Remake | Wait
+Effect = Submit | Look | Drop | Publish | Commit | Announce | Record | Remake | Wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +91,10 @@ class Event:
 
     now: float
     slots: Slots
+    lacking: str = ""
+    """What keeps chunks from ever starting on the workers that there are."""
+    looked: tuple[list[str], list[str]] | None = None
+    """Ids of silent chunks that the cluster looked after, and of those that are stuck."""
     report: Report | None = None
     arrived: tuple["Run", list[Span]] | None = None
     """Elements of another run that became final."""

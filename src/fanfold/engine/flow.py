@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -13,18 +14,19 @@ from fanfold.engine import watching
 from fanfold.engine.attempt import RETRIED, retry_delay_s
 from fanfold.engine.calls import Call
 from fanfold.engine.context import FLOW_RUN, RunContext, RunInfo, count_nested, current
-from fanfold.engine.direct import HERE, call_here
+from fanfold.engine.direct import call_here
 from fanfold.engine.dispatch import dispatcher
 from fanfold.engine.failures import users_frames
-from fanfold.engine.recording import accounts, sinks
+from fanfold.engine.here import HERE
+from fanfold.engine.joined import JoinedSession
+from fanfold.engine.nest import Nest
+from fanfold.engine.owner import Owner
 from fanfold.engine.recording import recorder as recorders
+from fanfold.engine.recording import sinks
 from fanfold.engine.recording.sinks import FACTS, Sink
 from fanfold.engine.run import Run
-from fanfold.engine.tally import Tally
-from fanfold.engine.telling import LINE, show
-from fanfold.engine.waiting import callbacks_called
+from fanfold.engine.telling import show
 from fanfold.ports.runner import Session, TaskRunner
-from fanfold.values.errors import SessionClosed
 from fanfold.values.ids import new_id
 from fanfold.values.states import State, StateName
 from fanfold.values.times import now_us
@@ -78,24 +80,17 @@ def flow_story(
         state = (yield Sleep(delay)) if delay else None
 
 
-class FlowRun:
+class FlowRun(Owner):
     """One execution of a flow. Thread-safe: its tasks may be submitted from any thread."""
 
     def __init__(self, info: RunInfo, runner: TaskRunner, recorder: Sink | None = None) -> None:
-        self.info = info
+        super().__init__(info, recorder)
         self.runner = runner
-        self.recorder = recorder
-        """Takes what is to be recorded; None where no history is kept."""
         around = current()
         self._send = around.send if around is not None else None
         """Takes log lines home, where the flow itself runs in another process."""
-        self.streams: dict[Any, None] = {}
-        """Maps over iterators that haven't come to their end, the oldest first."""
-        self.tally = Tally()
-        self._session: Session | None = None
-        self._over = False
-        self._lock = threading.Lock()
-        self._runs: WeakSet[Run] = WeakSet()
+        self._nest = around.nest if around is not None else None
+        self._caller: FlowRun | None = around.owner if around is not None else None
         self._executions: WeakSet[Any] = WeakSet()
         self._calls: Counter[Any] = Counter()
         self._finished: dict[Any, State] = {}
@@ -105,71 +100,36 @@ class FlowRun:
     @property
     def context(self) -> RunContext:
         """What the flow's code runs in."""
-        return RunContext(info=self.info, send=self._send, owner=self, recorder=self.recorder)
+        return RunContext(
+            info=self.info,
+            send=self._send,
+            owner=self,
+            recorder=self.recorder,
+            nest=self._nest,
+        )
 
-    @property
-    def over(self) -> bool:
-        """Whether nothing more can run in it, and what its workers held is gone."""
-        return self._over
+    def _open(self) -> Session:
+        """Connect; on the cluster of the calling flow run where that has an equal runner.
 
-    def session(self) -> Session:
-        """Return the connection to where tasks run, opened at first use.
-
-        Raises:
-            SessionClosed: The flow run is over.
+        Or each of a hundred subflows would start a cluster. Threads are cheap, and shared by none.
         """
-        with self._lock:
-            if self._over:
-                raise SessionClosed(
-                    f"The run of the flow {self.info.of} is over, so nothing more can run in it. "
-                    "Do this inside the flow, or take the values out of it."
-                )
-            if self._session is None:
-                self._session = self.runner.open(self._heard)
-            return self._session
+        caller = self._caller
+        if caller is not None and not caller.over and caller.runner == self.runner:
+            session = caller.session()
+            if session.traits.remote:
+                return JoinedSession(session)
+        session = _sessions[self] = self.runner.open(self.heard)
+        return session
 
-    def _heard(self, chunk_id: str, message: bytes) -> None:
-        """Take what a running chunk said; some goes on to where this run tells its own."""
+    def _tell(self, message: bytes) -> bool:
         if message[:1] == FACTS:
             if self.recorder is not None:
                 self.recorder.put(sinks.travelled, message)
-        elif self._send is not None and message[:1] == LINE:
-            self._send(message)
-        else:
-            dispatcher().heard(chunk_id, message)
-
-    def start(self, call: Call) -> Run:
-        """Hand a run to the dispatcher.
-
-        Raises:
-            NotPicklable: The task can't travel to where it should run.
-        """
-        run = Run(call, self.session())
-        run.owner = self
-        run.account = accounts.opened(self.recorder, call)
-        with self._lock:
-            self._runs.add(run)
-        dispatcher().start(run)
-        return run
-
-    def _started(self) -> list[Run]:
-        """Return the runs that were started and not let go of; other threads may start more."""
-        with self._lock:
-            return list(self._runs)
-
-    def settle(self) -> None:
-        """Wait until everything that was started is over."""
-        # The last first: it may walk over one that was there before.
-        for stream in reversed(list(self.streams)):
-            stream.settle()
-        waited = set[Run]()
-        # Callbacks, and other threads, may start more meanwhile.
-        while runs := [run for run in self._started() if run not in waited]:
-            for run in runs:
-                with run.changed:
-                    run.changed.wait_for(lambda run=run: run.finished or run not in self._runs)
-            callbacks_called(runs)
-            waited.update(runs)
+            return True
+        if self._send is None:
+            return False
+        self._send(message)
+        return True
 
     async def settle_streams(self) -> None:
         """Run maps over iterators to their end; each is advanced in the loop's thread."""
@@ -186,18 +146,6 @@ class FlowRun:
         with self._lock:
             return list(self._executions)
 
-    def stop_runs(self) -> None:
-        """Stop what was started, where the runner can do that, and wake who waits for it.
-
-        A waiting thread that is to be stopped is struck only at a step of Python code.
-        """
-        runs = [run for run in self._started() if not run.finished]
-        if runs:
-            dispatcher().cancel(runs, interrupt=True)
-        for run in runs:
-            with run.changed:
-                run.changed.notify_all()
-
     def abandon(self, *, interrupt: bool) -> None:
         """Let nothing start any more of what was started.
 
@@ -207,7 +155,7 @@ class FlowRun:
         """
         for stream in list(self.streams):
             stream.close()
-        open_runs = [run for run in self._started() if not run.finished]
+        open_runs = [run for run in self.started() if not run.finished]
         if open_runs:
             dispatcher().cancel(open_runs, interrupt=interrupt)
         if not interrupt:
@@ -223,12 +171,9 @@ class FlowRun:
 
     def close(self) -> None:
         """Close the session, if one was opened. Values that nobody has read go with it."""
-        with self._lock:
-            session, self._session = self._session, None
-            self._over = True
         watching.over(self)
-        if session is not None:
-            session.close()
+        _sessions.pop(self, None)
+        super().close()
 
     # What earlier tries of this run have finished, so that a retry doesn't do it again.
 
@@ -252,27 +197,44 @@ class FlowRun:
         self._finished[call] = state
 
 
-class InlineRuns:
-    """Takes the place of a flow run inside a running element: what it submits runs in its thread.
+class ElementRuns(Owner):
+    """What the elements of a chunk have started: on their cluster, if their runner can do that.
 
-    So a chunk never waits for a slot that it holds itself.
+    Otherwise it runs in the element's own thread, so a chunk never waits for a slot that it holds.
     """
 
-    over = False
+    def __init__(self, nest: Nest, context: RunContext) -> None:
+        super().__init__(context.info, context.recorder)
+        self._nest = nest
+        self._send = context.send
 
-    def __init__(self) -> None:
-        self.streams: dict[Any, None] = {}
+    def _open(self) -> Session:
+        return self._nest.site.session(self.heard) or HERE
 
-    def session(self) -> Any:
-        """Return the calling thread as a session."""
-        return HERE
+    def _tell(self, message: bytes) -> bool:
+        if self._send is None:
+            return False
+        self._send(message)
+        return True
 
     def start(self, call: Call) -> Run:
-        """Run all elements now, one after the other."""
+        """Hand a run to the cluster, or run all its elements now, one after the other."""
+        if self.session() is not HERE:
+            return super().start(call)
         count_nested()
         run = call_here(call, recorder())
         run.owner = self
         return run
+
+
+_sessions: dict[FlowRun, Session] = {}
+"""Of flow runs that go on."""
+
+
+def dashboards(runner: TaskRunner) -> list[str]:
+    """Return the web pages of clusters where flow runs have a runner's sessions open now."""
+    sessions = [session for run, session in list(_sessions.items()) if run.runner == runner]
+    return sorted({session.dashboard for session in sessions if session.dashboard})
 
 
 AD_HOC = "ad-hoc"
@@ -281,16 +243,21 @@ _ad_hoc: FlowRun | None = None
 _ad_hoc_lock = threading.Lock()
 
 
-def owner(default_runner: Callable[[], TaskRunner]) -> FlowRun | InlineRuns:
+def owner(default_runner: Callable[[], TaskRunner]) -> Owner:
     """Return what the caller's submits and maps belong to.
 
-    That is the flow run around it; inside a running element its own thread; and outside of
-    everything an ad-hoc flow run, which lives as long as the process.
+    That is the flow run around it, also for a task that it calls directly; inside a running element
+    what its chunk has started; and outside of everything an ad-hoc flow run, which lives as long as
+    the process.
     """
     context = current()
-    if context is not None:
-        return context.owner if context.owner is not None else InlineRuns()
-    return _outside(default_runner)
+    if context is None:
+        return _outside(default_runner)
+    starter = context.owner or context.starter
+    if isinstance(starter, Nest):
+        found: Owner = starter.owner(partial(ElementRuns, starter, context))
+        return found
+    return _outside(default_runner) if starter is None else starter
 
 
 def recorder(default_runner: Callable[[], TaskRunner] | None = None) -> Sink | None:

@@ -16,9 +16,11 @@ from fanfold.engine.run import Run
 from fanfold.engine.sources import From, Given, Sources
 from fanfold.engine.spec import Hole, Layout, Mapped, TaskSpec
 from fanfold.engine.verdicts import error_of, error_of_all, without_value
+from fanfold.values.cards import WithCard
 from fanfold.values.ids import new_id
 from fanfold.values.messages import Detail
 from fanfold.values.states import WITH_VALUE, State, StateName, StateType
+from fanfold.values.usage import Usage
 
 R = TypeVar("R")
 
@@ -94,6 +96,11 @@ class TaskFuture(Future, Generic[R]):
             names.append((StateName.RETRYING if nth else StateName.RUNNING).label)
         last = self.state.name
         return names if last == names[-1] else [*names, last]
+
+    @property
+    def usage(self) -> Usage:
+        """What it needed so far; of an element of a map what each of them did, on average."""
+        return self.run.costs.usage()
 
     def done(self) -> bool:
         """Return whether the call is over."""
@@ -204,6 +211,11 @@ class MapFuture(Future, Generic[R]):
         return Counter({label: count for label, count in counts.items() if count})
 
     @property
+    def usage(self) -> Usage:
+        """What the calls of the whole map that are home needed, each on average."""
+        return self.run.costs.usage()
+
+    @property
     def failed(self) -> "FutureList[R]":
         """The calls that are over and have no value; doesn't block."""
         failed = without_value(self.run, self.indices)
@@ -294,7 +306,7 @@ class MapFuture(Future, Generic[R]):
         return From(run=self.run, indices=self.indices)
 
 
-class FutureList(list[TaskFuture[R]]):
+class FutureList(WithCard, list[TaskFuture[R]]):
     """Some futures, of any runs, that can be waited for together."""
 
     @property

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from threading import Thread
+from time import thread_time
 from typing import Any
 
-from fanfold.engine.context import current
+from fanfold.engine.context import RunContext, current
 from fanfold.engine.drive import Story, drive, drive_async
 from fanfold.engine.telling import RunLogger
 
@@ -71,15 +72,26 @@ def run_here(work: Any) -> Any:
         return asyncio.run(work)
     ended: Future[Any] = Future()
     around = copy_context()
+    context = current()
 
     def run() -> None:
         try:
-            ended.set_result(around.run(asyncio.run, work))
+            value = around.run(asyncio.run, work)
         except BaseException as error:  # raised again in the thread that waits
+            _count(context)
             ended.set_exception(error)
+        else:
+            _count(context)
+            ended.set_result(value)
 
     Thread(target=run, daemon=True, name="fanfold-loop").start()
     return ended.result()
+
+
+def _count(context: RunContext | None) -> None:
+    """Add the CPU time of this thread to that of the chunk that it has worked for."""
+    if context is not None and context.meter is not None:
+        context.meter.count(thread_time())
 
 
 def _complain(hook: Hook, error: BaseException) -> None:

@@ -9,13 +9,14 @@ from fanfold.engine.futures import MapFuture, TaskFuture
 from fanfold.engine.pulling import Puller
 from fanfold.engine.streams import SMALLEST, Start, StreamFuture
 from fanfold.values.errors import MappingLengthMismatch
+from fanfold.values.ids import new_id
 from fanfold.values.states import State
 
 FIRST_ROWS = 1_000
 """An iterator that ends within so many rows, and within a moment, is mapped over like a list."""
 
-StartCall = Callable[[tuple[Any, ...], dict[str, Any], int], MapFuture[Any]]
-"""Starts a map with these arguments; takes the index of the first element, too."""
+StartCall = Callable[[tuple[Any, ...], dict[str, Any], int, str], MapFuture[Any]]
+"""Starts a map with these arguments; takes what `Start` does, too."""
 
 
 def unfinished(argument: Any) -> bool:
@@ -55,10 +56,11 @@ def map_streamed(
             walked[name] = resolved(marks[name].marked(value))
     walked = {name: value for name, value in walked.items() if mappable(value)}
 
-    def start_rows(columns: list[list[Any]], first: int) -> MapFuture[Any]:
+    def start_rows(columns: list[list[Any]], first: int, of: str) -> MapFuture[Any]:
         rows = zip(walked, columns, strict=True)
         now = {**given, **{name: marks[name].marked(column) for name, column in rows}}
-        return start(tuple(now[at] for at in range(len(args))), {k: now[k] for k in kwargs}, first)
+        positional = tuple(now[at] for at in range(len(args)))
+        return start(positional, {name: now[name] for name in kwargs}, first, of)
 
     return stream(start_rows, *walked.values(), max_in_flight=max_in_flight)
 
@@ -86,6 +88,7 @@ def stream(
     if error is not None and (not len(puller) or isinstance(error, MappingLengthMismatch)):
         raise error
     if puller.exhausted and error is None:
-        return start(puller.take(len(puller)), 0)
-    first = start(puller.take(max_in_flight or SMALLEST), 0)
-    return StreamFuture(start, puller, first, max_in_flight)
+        return start(puller.take(len(puller)), 0, "")
+    stream_id = new_id()
+    first = start(puller.take(max_in_flight or SMALLEST), 0, stream_id)
+    return StreamFuture(start, puller, first, max_in_flight, stream_id)

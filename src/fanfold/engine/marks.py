@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from fanfold.values.cards import WithCard
+
 if TYPE_CHECKING:
     from fanfold.engine.sources import From
 
@@ -73,7 +75,7 @@ class opaque(BaseAnnotation[T]):
     __slots__ = ()
 
 
-class Future:
+class Future(WithCard):
     """Something that another run makes; may stand in arguments, however deep."""
 
     __slots__ = ()

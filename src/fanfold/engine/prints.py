@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import logging
 import sys
 import threading
 from collections.abc import Generator
@@ -21,6 +22,8 @@ def _print(*values: Any, **options: Any) -> None:
     file = options.get("file")
     if context is None or not context.info.log_prints or file not in (None, sys.stdout):
         _real_print(*values, **options)
+        return
+    if context.send is not None and context.send.refuses(context, logging.INFO):
         return
     text = io.StringIO()
     _real_print(*values, sep=options.get("sep", " "), end="", file=text)

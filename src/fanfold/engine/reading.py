@@ -7,8 +7,8 @@ from itertools import repeat
 from typing import Any
 
 from fanfold.engine import waiting, wire
-from fanfold.engine.direct import HERE
 from fanfold.engine.dispatch import dispatcher
+from fanfold.engine.here import HERE
 from fanfold.engine.inputs import load_stored
 from fanfold.engine.locations import Stretch
 from fanfold.engine.results.segments import Stored

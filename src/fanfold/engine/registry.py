@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fanfold.engine import settings
 from fanfold.ports.results import ResultStore
 from fanfold.ports.runner import TaskRunner
+from fanfold.values.cards import drawn_by
 from fanfold.values.errors import UnknownAdapter, UnknownHistory, UnknownRunner, UsageError
 
 if TYPE_CHECKING:  # some 10 ms, which only readers of histories need
@@ -26,7 +27,9 @@ _OURS = {
     (HISTORIES, "memory"): "fanfold.adapters.history.memory:MemoryHistory",
     (HISTORIES, "postgresql"): "fanfold.adapters.history.postgresql:PostgresqlHistory",
     (HISTORIES, "sqlite"): "fanfold.adapters.history.sqlite:SqliteHistory",
+    (DISPLAYS, "cards"): "fanfold.display.cards:card",
     (DISPLAYS, "log"): "fanfold.display.logs:LineHandler",
+    (DISPLAYS, "notebook"): "fanfold.display.notebook:Notebook",
     (DISPLAYS, "terminal"): "fanfold.display.terminal:Terminal",
 }
 """The same as in pyproject.toml: reading the entry points of all packages takes some 10 ms."""
@@ -98,6 +101,11 @@ def display(name: str) -> Any:
     return _load(DISPLAYS, name)()
 
 
+def card(thing: object) -> str | None:
+    """Return what notebooks show of a thing, as HTML."""
+    return _load(DISPLAYS, "cards")(thing)
+
+
 @cache
 def _load(group: str, name: str) -> Any:
     target = _OURS.get((group, name))
@@ -113,3 +121,6 @@ def _load(group: str, name: str) -> Any:
     install = f" Install it with: pip install '{_EXTRAS[name]}'." if name in _EXTRAS else ""
     kind, error = _KINDS.get(group, ("adapter", UnknownAdapter))
     raise error(f"There is no {kind} {name!r} here, only {', '.join(known)}.{install}")
+
+
+drawn_by(card)

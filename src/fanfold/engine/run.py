@@ -1,13 +1,11 @@
-"""One map run at the driver: its columns, and what each event does to them. Does no I/O.
+"""One map run at the driver: what each event does to its columns. Does no I/O.
 
-A call is a run of one element, a submit too. Nothing here grows by an object per element: states
-are bytes, places are stretches; only elements that failed, retried or lost a worker have entries.
+A call is a run of one element, a submit too.
 """
 
 import re
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,16 +13,16 @@ from fanfold.engine import chunking
 from fanfold.engine.attempt import retry_delay_s
 from fanfold.engine.calls import Call
 from fanfold.engine.chunking import Batch, Pace, Span
+from fanfold.engine.columns import FINAL_CODES, FINAL_STRETCH, Columns
 from fanfold.engine.effects import Event, Submit
 from fanfold.engine.failures import capture
 from fanfold.engine.flights import Flight, Flights
 from fanfold.engine.inputs import Inputs
-from fanfold.engine.locations import Locations
 from fanfold.engine.losses import Losses
 from fanfold.engine.packing import Packed, pack_inputs, pack_spec
+from fanfold.engine.patience import Wait
 from fanfold.engine.readiness import Readiness
 from fanfold.engine.recording.accounts import Account
-from fanfold.engine.results.commits import Commits
 from fanfold.engine.results.segments import Lookup
 from fanfold.engine.sources import Sources
 from fanfold.engine.spec import TaskSpec
@@ -45,25 +43,22 @@ from fanfold.values.errors import (
 )
 from fanfold.values.messages import Detail, Failure, Report
 from fanfold.values.resources import Slots
-from fanfold.values.states import FINAL, NO_VALUE, WITH_VALUE, StateName, StateType, check, present
+from fanfold.values.states import NO_VALUE, WITH_VALUE, StateName, StateType, check, present
 
 SHARED_BYTES = 65_536
 """Below, a spec travels with each chunk: cheaper than a round trip to put it there first."""
 
-_FINAL_CODES = bytes(sorted(FINAL))
+
 _VALUE_STRETCH = re.compile(b"[" + re.escape(bytes(sorted(WITH_VALUE))) + b"]+")
-_OPEN = re.compile(b"[^" + re.escape(_FINAL_CODES) + b"]")
-_FINAL_STRETCH = re.compile(b"[" + re.escape(_FINAL_CODES) + b"]+")
+_OPEN = re.compile(b"[^" + FINAL_CODES + b"]")
+_OPEN_STRETCH = re.compile(b"[^" + FINAL_CODES + b"]+")
 
 
-class Run:
-    """The columns of a map run. One thread drives it; readers hold `changed`."""
+class Run(Columns):
+    """One map run. One thread drives it; readers hold `changed`."""
 
     def __init__(self, call: Call, session: Session) -> None:
-        self.call = call
-        self.id = call.spec.info.id
-        self.name = call.spec.info.name
-        self.count = call.count
+        super().__init__(call)
         self.session = session
         self.owner: Any = None
         """The flow run that started it, which can start more on the same session."""
@@ -73,14 +68,6 @@ class Run:
             self.payload = pack_spec(call.spec)
         self.remade = False
         """Whether values of it were ever lost."""
-        self.changed = threading.Condition()
-        self.states = bytearray(self.count)
-        self.details: dict[int, Detail] = {}
-        self.locations = Locations()
-        self.left = self.count
-        self.finished = False
-        """Whether its story has been told to the end."""
-        self.commits = Commits()
         self.depth = 1 + max((run.depth for run in call.sources.upstream()), default=0)
         self.dependents: list[Run] = []
         self.chunks_made = 0
@@ -90,22 +77,15 @@ class Run:
         """What the history is to be told; None where none is kept."""
         self._todo: deque[Batch] = deque()
         self._stalled: list[Batch] = []
-        self.flights = Flights()
+        self.flights = Flights(call.patience)
         self._pace = Pace()
         self._tries = Tries()
         self._losses = Losses(call.infrastructure_retries)
+        self.wait = Wait(call.patience.worker_s)
         self._cancelled = False
         self._now = 0.0
         self._told: set[str] = set()
         self.warnings: list[str] = []
-        self.read: dict[Ref, list[Any]] = {}
-        """What readers unpickled last."""
-        self.window: tuple[int, int, list[Any]] = (0, 0, [])
-        """For a reader that goes one by one: start and stop of some elements, and their values."""
-        self.watchers: list[Callable[[Sequence[Span] | None], None]] = []
-        """Told by the dispatcher what became final, None for: look yourself; never users' code."""
-        self.again: set[int] = set()
-        """Elements without value that another run tries once more; not settled until it has."""
         self.inputs_of_failed: Sources | None = None
         """Once it is over: what it was called with, if some element has no value."""
         self.lost_needs: list[Ref] = []
@@ -133,41 +113,13 @@ class Run:
         """Whether all elements are final and all that was staged is committed."""
         return not (self.left or self.commits or self.flights or self.announcing)
 
-    def settled(self, indices: range) -> bool:
-        """Return whether these elements are final, and committed where they are kept."""
-        if not indices:
-            return True
-        if self.left and not _FINAL_STRETCH.fullmatch(self.codes(indices)):
-            return False
-        low, high = sorted((indices[0], indices[-1]))
-        if self.again and any(low <= index <= high for index in self.again):
-            return False
-        return not self.commits.touches(low, high + 1)
-
-    def codes(self, indices: range) -> bytearray:
-        """Return the state codes of elements, in the order of the columns."""
-        if not indices:
-            return bytearray()
-        upwards = indices if indices.step > 0 else indices[::-1]
-        return self.states[upwards[0] : upwards[-1] + 1 : upwards.step]
-
-    def label(self, index: int) -> str:
-        """Return an element's name for messages."""
-        first = self.call.spec.info.first
-        return self.name if self.count == 1 and not first else f"{self.name}[{first + index}]"
-
-    def error(self, index: int) -> Failure | None:
-        """Return why an element has no value, None if it has one or isn't final."""
-        detail = self.details.get(index)
-        return detail.failure if detail else None
-
     # What events do. Each returns the spans that became final by it.
 
     def begin(self) -> list[Span]:
         """Take in what upstream runs have finished before this one was there."""
         news: list[Span] = []
         for run in self.upstream:
-            news += self.arrive(run, [m.span() for m in _FINAL_STRETCH.finditer(run.states)])
+            news += self.arrive(run, [m.span() for m in FINAL_STRETCH.finditer(run.states)])
         self._enqueue(self._ready.ready(0, self.count))
         return news
 
@@ -189,10 +141,15 @@ class Run:
         flight = self.flights.land(report.chunk)
         if flight is None:
             return []
+        if self.flights.twin(flight):
+            if report.error:
+                return []
+            if (more := self.flights.outrun(flight)) is not None:
+                self._todo.appendleft(more)
         self.warnings += [told for told in report.warnings if told not in self._told]
         self._told.update(report.warnings)
         news = self._not_done(flight, report) if report.error else self._done(flight, report)
-        return news + self._drop_waiting() if self._cancelled else news
+        return news + self._drop(flight.batch.spans) if self._cancelled else news
 
     def _done(self, flight: Flight, report: Report) -> list[Span]:
         done, rest = flight.batch.split(report.reached)
@@ -204,6 +161,7 @@ class Run:
         self._note(done, report)
         if self.account is not None:
             self.account.chunk(report, done.spans)
+        self.costs.add_chunk(report)
         self._losses.forgive()
         if any(code != StateName.FAILED for code, _ in report.states):
             self._losses.read()
@@ -212,8 +170,19 @@ class Run:
         return [
             match.span()
             for start, stop in done.spans
-            for match in _FINAL_STRETCH.finditer(self.states, start, stop)
+            for match in FINAL_STRETCH.finditer(self.states, start, stop)
         ]
+
+    def looked(self, chunks: list[str], stuck: list[str]) -> list[Span]:
+        """Take in which silent chunks are stuck."""
+        busy = self.flights.looked(chunks, stuck, self._now)
+        if busy:
+            self.warnings.append(
+                f"{busy} running chunks of {self.name} have said nothing for "
+                f"{self.call.patience.word_s:g} s, though their processes are there: C code that "
+                "holds the GIL is silent too"
+            )
+        return []
 
     def lose(self, refs: Iterable[Ref]) -> list[Span]:
         """Put elements whose values are gone back to work; their states start anew.
@@ -265,19 +234,26 @@ class Run:
     def cancel(self) -> list[Span]:
         """Let nothing more start; what runs comes to its own end."""
         self._cancelled = True
-        return self._drop_waiting()
+        return self._drop(self._grounded())
 
     def give_up(self, message: str) -> None:
         """End all that isn't final as Crashed; nothing more will be heard."""
         self.flights.clear()
         self.commits.give_up()
-        for match in _OPEN.finditer(self.states):
-            self._end(match.start(), StateName.CRASHED, Crashed, message)
+        self._end_open(message)
+
+    def _end_open(self, message: str) -> list[Span]:
+        ended = [match.start() for match in _OPEN.finditer(self.states)]
+        for index in ended:
+            self._end(index, StateName.CRASHED, Crashed, f"{self.label(index)}: {message}")
+        return chunking.joined([(index, index + 1) for index in ended])
 
     # What is to be done next.
 
     def next_batch(self, slots: Slots) -> Batch | None:
         """Take the elements of the next chunk off the queue, None if nothing may go now."""
+        if (copy := self.flights.next_copy()) is not None:
+            return copy
         if not self._todo or len(self.flights) >= chunking.wanted_in_flight(slots):
             return None
         limits = self.call.limits
@@ -300,11 +276,14 @@ class Run:
         it needs; sets aside what must wait until a lost value is made again.
         """
         assert self._sources is not None
+        if batch.copy_of and not all(map(self._ready.complete, batch.indices())):
+            return None, []
         batch, failed = self._sifted(batch)
         try:
             inputs, needs = self._sources.inputs(batch, travels=self.remote)
         except LookupError:
-            self.stall(batch)
+            if not batch.copy_of:
+                self.stall(batch)
             return None, failed
         taken: Inputs | bytes = inputs
         if self.remote and len(batch):
@@ -329,11 +308,12 @@ class Run:
             spent=self._tries.spent(batch),
             budget_s=chunking.budget_s(slots) if limited else None,
             remote=self.remote,
+            slots=slots.now,
             kills=self.session.traits.kills,
             known=self._known(),
             rerun=self.session.traits.recovers,
         )
-        self.flights.leave(chunk_id, batch, needs)
+        self.flights.leave(chunk_id, batch, needs, self._now)
         return Submit(work=work, needs=needs), failed
 
     def stall(self, batch: Batch) -> None:
@@ -342,7 +322,8 @@ class Run:
 
     def due(self) -> float | None:
         """Return when something is to be done without any event."""
-        times = (self._tries.next(), self.commits.due())
+        waits = (self.wait.due(self._now), self.flights.due())
+        times = (self._tries.next(), self.commits.due(), *waits)
         return min((at for at in times if at is not None), default=None)
 
     def release(self) -> None:
@@ -386,6 +367,23 @@ class Run:
     def hear(self, event: Event) -> list[Span]:
         """Take in an event; return what became final by it."""
         self._now = event.now
+        news = self._waits(event.lacking if self._todo or self.flights else "")
+        return news + self._heard(event)
+
+    def _waits(self, lacking: str) -> list[Span]:
+        """Take in what keeps chunks from starting; give up when patience is over."""
+        self.wait.lacks(lacking, self._now)
+        if told := self.wait.news(self._now):
+            self.warnings.append(f"{self.name} {told}")
+        if not (reason := self.wait.over(self._now)):
+            return []
+        self.flights.give_up()
+        self._todo.clear()
+        self._stalled.clear()
+        self._tries.drop()
+        return self._end_open(reason)
+
+    def _heard(self, event: Event) -> list[Span]:
         due = self._tries.due(event.now)
         if due is not None:
             self._todo.append(due)
@@ -397,6 +395,8 @@ class Run:
             return self.committed(event.committed)
         if event.lost is not None:
             return self.lose(event.lost)
+        if event.looked is not None:
+            return self.looked(*event.looked)
         if event.announced:
             self.announcing -= 1
         return self.cancel() if event.cancel else []
@@ -421,7 +421,8 @@ class Run:
         packed = pack_inputs(self.name, self._sources, batch, inputs, needs)
         if packed.rest is not None:
             self._pace.bytes_in = packed.bytes_each
-            self._todo.appendleft(packed.rest)
+            if not batch.copy_of:
+                self._todo.appendleft(packed.rest)
         for index, error in packed.stuck:
             self._finish(index, StateName.FAILED, capture(error, travels=False))
         return packed
@@ -431,7 +432,7 @@ class Run:
         batch, error = flight.batch, report.error
         assert error is not None
         if isinstance(error, ChunkCancelled) and self._cancelled:
-            return self._finish_all(batch, StateName.CANCELLED, error)
+            return []  # whoever accepts the report ends them
         if isinstance(error, ValuesLost):
             self._miss([flight.needs[at] for at in error.lost], batch)
             return []
@@ -472,6 +473,9 @@ class Run:
     def _finish_all(self, batch: Batch, state: StateName, error: InfrastructureError) -> list[Span]:
         kind = NO_VALUE[state.type]
         reason = self._losses.reason(batch, error)
+        if isinstance(error, WorkerLost) and len(batch) == 1 and self._sources is not None:
+            called = self._sources.called(self.call.spec.layout, batch.spans[0][0])
+            reason += f" It was called with {called}."
         for index in batch.indices():
             self._end(index, state, kind, f"{self.label(index)}: {reason}")
         return list(batch.spans)
@@ -492,15 +496,35 @@ class Run:
         if hooks is not None and hooks.failure and state.type is StateType.FAILED:
             self.unannounced.append(index)
 
-    def _drop_waiting(self) -> list[Span]:
-        """End what isn't in flight as Cancelled."""
+    def _grounded(self) -> list[Span]:
+        """Return the stretches of elements that aren't final and not in flight."""
+        waiting = bytearray(self.states)
+        for start, stop in self.flights.spans():
+            waiting[start:stop] = bytes([StateName.CANCELLED]) * (stop - start)
+        return [match.span() for match in _OPEN_STRETCH.finditer(waiting)]
+
+    def _drop(self, spans: Iterable[Span]) -> list[Span]:
+        """End what is open of some stretches, and all that waits, as Cancelled.
+
+        0.1 s for a million elements: all have the same to say, and neither hooks nor the history
+        are told of them one by one.
+        """
+        waiting = [span for batch in (*self._todo, *self._stalled) for span in batch.spans]
         self._todo.clear()
         self._stalled.clear()
         self._tries.drop()
-        flying = self.flights.indices()
+        error = RunCancelled("cancelled")
+        told = Failure(kind=RunCancelled.__name__, message=str(error), traceback="", live=error)
+        detail = Detail(attempts=0, failure=told)
         news: list[Span] = []
-        for match in _OPEN.finditer(self.states):
-            if match.start() not in flying:
-                self._end(match.start(), StateName.CANCELLED, RunCancelled, "cancelled")
-                news.append(match.span())
+        for span in (*spans, *waiting):
+            for start, stop in [m.span() for m in _OPEN_STRETCH.finditer(self.states, *span)]:
+                check(present(self.states, start, stop), {StateName.CANCELLED})
+                self.states[start:stop] = bytes([StateName.CANCELLED]) * (stop - start)
+                self.left -= stop - start
+                self.details.update(dict.fromkeys(range(start, stop), detail))
+                news.append((start, stop))
+        for index, attempts in self._tries.tried():
+            if self.details.get(index) is detail:
+                self.details[index] = replace(detail, attempts=attempts)
         return chunking.joined(news)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from itertools import islice
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from fanfold.engine import hooks, wire
@@ -17,21 +18,27 @@ from fanfold.engine.context import Element, RunContext, current, nested, running
 from fanfold.engine.dataflow import hollow, substitute
 from fanfold.engine.drive import Story, drive, drive_async
 from fanfold.engine.failures import capture
+from fanfold.engine.here import HERE
 from fanfold.engine.inputs import Inputs, Needs
 from fanfold.engine.limits.alarms import Interrupt
 from fanfold.engine.limits.deadlines import Limiter, call_async
 from fanfold.engine.marks import Future
+from fanfold.engine.meter import Meter
 from fanfold.engine.naming import run_name
+from fanfold.engine.nest import Nest
 from fanfold.engine.prints import logged
+from fanfold.engine.pulse import beat_s, pulse
 from fanfold.engine.recording.arguments import MOST_OF_CHUNK, packed_element
 from fanfold.engine.recording.homeward import Homeward
+from fanfold.engine.recording.outbox import Outbox
 from fanfold.engine.results.keeping import Keeper
 from fanfold.engine.spec import TaskSpec
 from fanfold.engine.telling import sent_home
 from fanfold.ports.runner import Site, Values
-from fanfold.values.errors import InputsUnreadable, TimedOut
+from fanfold.values.errors import InputsUnreadable, RunCancelled, TimedOut
 from fanfold.values.messages import Detail, Report
 from fanfold.values.runs import TaskRun
+from fanfold.values.stand_ins import had, stood_for
 from fanfold.values.states import WITH_VALUE, State, StateName, made
 
 if TYPE_CHECKING:
@@ -57,6 +64,7 @@ class Shift:
         self.work = work
         self.site = site
         self.began = time.perf_counter()
+        self.meter = Meter(apart=work.remote)
         self.started = datetime.now(UTC)
         inputs = _inputs(work)
         values = Needs(needs, work.remote)
@@ -64,7 +72,7 @@ class Shift:
         self.columns = [values.column(column, fills) for column in inputs.columns]
         self.spec = replace(spec, layout=spec.layout.filled(fills)) if fills else spec
         self.count = len(work.batch)
-        self.call, self.rows = self.spec.layout.call(self.spec.fn, self.columns, self.count)
+        self.call, self.rows = self._calling()
         self.values: list[Any] = []
         self.states = bytearray()
         self.details: dict[int, Detail] = {}
@@ -80,13 +88,23 @@ class Shift:
         self.limiter: Limiter | None = None
         self.keeper = Keeper(work, self.spec, self.spec.cache) if self.spec.cache else None
         around = current()
-        # What runs inside an element of another process tells its lines by the same way.
-        send = site.say if work.remote else around.send if around is not None else None
         self.home = Homeward(site.say) if work.remote and self.spec.info.recorded else None
         """Takes home what is to be recorded of runs that elements start."""
+        # What runs inside an element of another process tells its lines by the same way.
+        self.outbox = Outbox(site.say, facts=self.home, slots=work.slots) if work.remote else None
+        send = self.outbox or (around.send if around is not None else None)
         recorder = self.home or (around.recorder if around is not None else None)
+        # What a direct call starts belongs to whatever the call belongs to.
+        self.nest = None if site is HERE else Nest(site)
+        outer = around if site is HERE else None
         self.context = RunContext(
-            info=self.spec.info, send=send, at=self._element, recorder=recorder
+            info=self.spec.info,
+            send=send,
+            at=self._element,
+            recorder=recorder,
+            meter=self.meter,
+            starter=self.nest if outer is None else outer.owner or outer.starter,
+            nest=self.nest if outer is None else outer.nest,
         )
         self.performers: dict[type, Callable[[Any], Any]] = {
             Call: self._called,
@@ -96,13 +114,31 @@ class Shift:
             Announce: self._announced,
         }
 
+    def _calling(self) -> tuple[Callable[..., Any], list[Any]]:
+        """Return a function of one row, and the rows; what stands for a value gives that."""
+        if not self.work.remote:
+            return self.spec.layout.call(self.spec.fn, self.columns, self.count)
+        layout = self.spec.layout.with_values()
+        if layout is not self.spec.layout:
+            self.spec = replace(self.spec, layout=layout)
+        columns = [stood_for(column) for column in self.columns]
+        call, rows = layout.call(self.spec.fn, columns, self.count)
+        if all(map(is_, columns, self.columns)):
+            return call, rows
+        self.columns = columns
+        return lambda *row: call(*had(row)), rows
+
     @contextmanager
     def entered(self) -> Generator[None]:
         """Make this the run that prints, log lines and context look-ups belong to."""
         info = self.spec.info
         home = sent_home(info) if self.work.remote else nullcontext()
-        with running(self.context), logged(info.log_prints), home:
+        every_s = beat_s(self.work.slots)
+        alive = nullcontext() if self.nest is None else pulse().of(self.nest, every_s)
+        with running(self.context), logged(info.log_prints), home, alive:
             yield
+            if self.nest is not None:
+                self.nest.settle()
 
     def plainly(self) -> None:
         """Call the function at the speed of `map`: nothing is done per element in Python.
@@ -134,7 +170,7 @@ class Shift:
                 self._look_for_futures(have)
                 begun = nested()
             if error is not None:
-                self._by_the_book(len(out), (None, error))
+                self._by_the_book(len(out), self._ended(error))
             took = time.perf_counter() - began
             block = block * 2 if took < BLOCK_S / 2 else max(1, int(wanted * BLOCK_S / took))
 
@@ -187,22 +223,32 @@ class Shift:
             values, errors = wire.dump_list(self.values)
             for position, error in errors.items():
                 self._cannot_travel(position, error)
+        seconds = time.perf_counter() - self.began
         report = Report(
             chunk=self.work.id,
             worker=self.site.worker,
             reached=len(self.states),
             states=_run_lengths(self.states),
-            seconds=time.perf_counter() - self.began,
+            seconds=seconds,
+            cpu_s=self.meter.cpu_s(seconds),
+            before_bytes=self.meter.before_bytes,
+            peak_bytes=self.meter.end(),
             details=self.details,
             staged=self.keeper.staged if self.keeper is not None else {},
             warnings=tuple(self.keeper.warnings) if self.keeper is not None else (),
         )
+        # In cycles with its own methods it lives on for a while; what users gave must not.
+        self.columns, self.rows, self.values = [], [], []
         return report, values
 
     def close(self) -> None:
-        """Give back what a time limit took; idempotent."""
+        """Give back what a time limit took, and let go of what elements started; idempotent."""
+        if self.nest is not None:
+            self.nest.close()
         if self.limiter is not None:
             self.limiter.close()
+        if self.outbox is not None:
+            self.outbox.close()
 
     def _spent(self) -> bool:
         if not self.states:
@@ -360,7 +406,13 @@ class Shift:
             return self._ended(error)
 
     def _ended(self, error: BaseException) -> tuple[Any, BaseException | None]:
-        """Return what a call came to that raised; its own time limit makes a state of its own."""
+        """Return what a call came to that raised.
+
+        Its own time limit makes a state of its own, and so does its cancellation, which it hears of
+        by that of what it has started.
+        """
+        if isinstance(error, RunCancelled) and self.site.stopping():
+            return State(code=StateName.CANCELLED, message=str(error), error=error), None
         if isinstance(error, TimedOut) and error.name == self._label():
             return _timed_out(error), None
         return None, error

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from fanfold.engine.chunking import Batch, Span
 from fanfold.engine.failures import capture
 from fanfold.engine.inputs import Column, Inputs, Literal, Piece, Taken
+from fanfold.engine.recording.showing import shown
+from fanfold.engine.spec import Layout, Mapped
 from fanfold.ports.runner import Ref
 from fanfold.values.errors import RunError
 from fanfold.values.messages import Failure
@@ -15,6 +17,9 @@ from fanfold.values.states import FINAL, WITH_VALUE
 
 if TYPE_CHECKING:
     from fanfold.engine.run import Run
+
+SHOWN = 80
+"""Characters of an argument in a message."""
 
 _STRETCH = re.compile(
     b"(?P<valued>[%b]+)|(?P<lacking>[%b]+)"
@@ -85,6 +90,20 @@ class Sources:
                 if self.fills[number].value
             },
         ), needs.refs
+
+    def called(self, layout: Layout, index: int) -> str:
+        """Return what an element is called with as a short text: "'a.txt', depth=2"."""
+        args = [self._shown(arg, index) for arg in layout.args]
+        named = [f"{name}={self._shown(arg, index)}" for name, arg in layout.kwargs.items()]
+        return ", ".join([*args, *named])
+
+    def _shown(self, arg: Any, index: int) -> str:
+        if not isinstance(arg, Mapped):
+            return shown(arg, SHOWN)
+        column = self.columns[arg.column]
+        if isinstance(column, From):
+            return f"<{column.run.label(column.indices[index])}>"
+        return shown(column.items[index], SHOWN)
 
     def brought(self) -> "Sources | None":
         """Return what is left without other runs: None if values of some are among it."""

@@ -13,6 +13,7 @@ from fanfold.engine.context import RunInfo
 from fanfold.engine.dataflow import substitute
 from fanfold.engine.results.segments import Lookup
 from fanfold.ports.results import ResultStore
+from fanfold.values.stand_ins import had, stood_for
 from fanfold.values.states import WITH_VALUE, StateName
 
 
@@ -47,6 +48,18 @@ class Layout:
             (self.args, dict(self.kwargs)), Hole, lambda hole: values[hole.number]
         )
         return Layout(args=args, kwargs=kwargs)
+
+    def with_values(self) -> "Layout":
+        """Return the layout with values in the places of arguments that stand for them.
+
+        Raises:
+            Exception: Whatever keeps one from being had.
+        """
+        args, kwargs = stood_for(self.args), stood_for(tuple(self.kwargs.values()))
+        if args is self.args and isinstance(kwargs, tuple):
+            return self
+        named = dict(zip(self.kwargs, had(tuple(kwargs)), strict=True))
+        return Layout(args=tuple(had(tuple(args))), kwargs=named, holes=self.holes)
 
     def static(self) -> list[tuple[int | str, Any]]:
         """Return the arguments that are the same for all calls, by position or name."""

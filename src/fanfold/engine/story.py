@@ -4,7 +4,17 @@ from collections.abc import Generator
 from typing import Any
 
 from fanfold.engine.chunking import Span
-from fanfold.engine.effects import Announce, Effect, Event, Publish, Record, Remake, Wait
+from fanfold.engine.effects import (
+    Announce,
+    Drop,
+    Effect,
+    Event,
+    Look,
+    Publish,
+    Record,
+    Remake,
+    Wait,
+)
 from fanfold.engine.run import Run
 from fanfold.values.resources import Slots
 
@@ -17,6 +27,11 @@ def story(run: Run) -> Generator[Effect, Any, None]:
         news += run.hear(event)
         if news:
             yield Publish(spans=news)
+        if run.flights.unneeded:
+            refs, run.flights.unneeded = run.flights.unneeded, []
+            yield Drop(refs=refs)
+        if silent := run.flights.silent(event.now):
+            yield Look(chunks=silent)
         while news := (yield from _hand_out(run, event.slots)):
             yield Publish(spans=news)
         if run.unannounced:

@@ -10,15 +10,17 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from typing import Any, TypeVar, overload
 
-from fanfold.engine import reading, waiting
+from fanfold.engine import reading, waiting, watching
 from fanfold.engine.dispatch import dispatcher
 from fanfold.engine.futures import FutureList, Futures, MapFuture, TaskFuture, gathered
 from fanfold.engine.pulling import Puller
 from fanfold.engine.run import Run
 from fanfold.engine.sources import From
 from fanfold.engine.verdicts import error_of_all, without_value
+from fanfold.values.usage import Costs, Usage
 
 R = TypeVar("R")
 
@@ -31,8 +33,9 @@ are walked half as fast again, eight times as many twice as fast."""
 QUICK_S = 0.5
 """A window that is walked through in less is doubled, one that takes four times as long halved."""
 
-Start = Callable[[list[list[Any]], int], MapFuture[Any]]
-"""Starts a map over columns of equal length; takes the index of their first row, too."""
+Start = Callable[[list[list[Any]], int, str], MapFuture[Any]]
+"""Starts a map over columns of equal length; takes the index of their first row, too, and the id of
+the stream that it is a part of, empty if it is all there is."""
 
 
 class StreamFuture(MapFuture[R]):
@@ -49,6 +52,7 @@ class StreamFuture(MapFuture[R]):
         "_batch",
         "_behind",
         "_callbacks",
+        "_costs",
         "_folded",
         "_limit",
         "_lock",
@@ -59,12 +63,14 @@ class StreamFuture(MapFuture[R]):
         "_start",
         "_started",
         "_walked",
+        "id",
     )
 
     def __init__(
-        self, start: Start, puller: Puller, first: MapFuture[R], max_in_flight: int | None
+        self, start: Start, puller: Puller, first: MapFuture[R], max_in_flight: int | None, id: str
     ) -> None:
         super().__init__(first.run, range(0), on_error=first.on_error)
+        self.id = id
         self._start = start
         self._puller = puller
         self._limit = max_in_flight
@@ -73,6 +79,7 @@ class StreamFuture(MapFuture[R]):
         self._parts = deque([_Part(first, 0, self._started)])
         self._behind: list[MapFuture[Any]] = []
         self._folded: Counter[str] = Counter()
+        self._costs = Costs()
         self._callbacks: list[Callable[[Any], object]] = []
         self._position = 0
         self._walked = False
@@ -158,6 +165,15 @@ class StreamFuture(MapFuture[R]):
             self._fold()
             live = [part.future for part in self._parts]
             return sum((future.states for future in (*self._behind, *live)), self._folded.copy())
+
+    @property
+    def usage(self) -> Usage:
+        """What the elements that are home needed, each on average."""
+        with self._lock:
+            costs = replace(self._costs)
+            for future in self._held():
+                costs.add(future.run.costs)
+            return costs.usage()
 
     @property
     def failed(self) -> FutureList[R]:
@@ -342,6 +358,7 @@ class StreamFuture(MapFuture[R]):
             self._behind = [future for future in self._behind if future not in done]
             for future in done:
                 self._folded += future.states
+                self._costs.add(future.run.costs)
 
     def _add(self, most: int) -> None:
         """Start a map over the next rows, at least one if there is one."""
@@ -350,7 +367,7 @@ class StreamFuture(MapFuture[R]):
         columns = self._puller.take(most)
         count = len(columns[0])
         if count:
-            future = self._start(columns, self._started)
+            future = self._start(columns, self._started, self.id)
             self._parts.append(_Part(future, self._started, self._started + count))
             self._started += count
         if self._puller.over:
@@ -359,6 +376,7 @@ class StreamFuture(MapFuture[R]):
     def _over(self) -> None:
         """Take in that the iterator has ended."""
         self.run.owner.streams.pop(self, None)
+        self._callbacks.append(lambda _: watching.stream_over(self.id))
         self._call_back()
 
     def _call_back(self) -> None:

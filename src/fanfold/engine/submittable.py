@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, ParamSpec, TypeVar, overload
 
 from fanfold.engine.futures import MapFuture, TaskFuture
+from fanfold.values.cards import WithCard
 from fanfold.values.states import State
 
 P = ParamSpec("P")
@@ -61,7 +62,7 @@ Yields = Generator[S, Any, Any] | AsyncGenerator[S, Any] | Iterator[S] | AsyncIt
 """What a generator function returns by its annotation: its run's value is the list of items."""
 
 
-class Submittable(Generic[P, R]):
+class Submittable(WithCard, Generic[P, R]):
     """A function that is called here, or by a task runner: a task, or a flow as a subflow."""
 
     @overload

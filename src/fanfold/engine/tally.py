@@ -64,6 +64,8 @@ class Counts:
     cancelled: int = 0
     waiting: int = 0
     """Not final: they wait to be tried again."""
+    out: int = 0
+    """Not final: they are in chunks that were handed to workers."""
     retries: int | None = 0
     """Tries after the first of each; None where counting them would take too long."""
     first: First | None = None
@@ -81,6 +83,7 @@ class Counts:
             upstream_failed=self.upstream_failed + other.upstream_failed,
             cancelled=self.cancelled + other.cancelled,
             waiting=self.waiting + other.waiting,
+            out=self.out + other.out,
             retries=(self.retries or 0) + (other.retries or 0) if counted else None,
             first=self.first or other.first,
         )
@@ -111,7 +114,8 @@ def count(run: Run, first: First | None = None) -> Counts:
         crashed=crashed,
         upstream_failed=upstream_failed,
         cancelled=cancelled,
-        waiting=states.count(StateName.AWAITING_RETRY),
+        waiting=(waiting := states.count(StateName.AWAITING_RETRY)),
+        out=max(0, min(_out(run), run.left - waiting)),
         retries=_retries(run),
         first=first,
     )
@@ -198,6 +202,18 @@ def summary(facts: FlowFacts) -> str:
 def showing(flow_run_id: str) -> str:
     """Return the command that shows more of a run."""
     return f"fanfold runs show {flow_run_id[:ID_DIGITS]}"
+
+
+def alike(run: Run, indices: range) -> list[Alike]:
+    """Return the most frequent failures of some elements of a run; for any thread.
+
+    None where so much is to be said of them that sorting it would take long.
+    """
+    with run.changed:
+        few = len(run.details) <= MOST_DETAILS
+        details = list(run.details.items()) if few else []
+    groups = _grouped(run, [(index, detail) for index, detail in details if index in indices])
+    return sorted(groups.values(), key=_importance)[:MOST_GROUPS]
 
 
 class Tally:
@@ -332,6 +348,12 @@ def _first(run: Run) -> First | None:
                 text=told(failure), index=None if single else run.call.spec.info.first + index
             )
     return None
+
+
+def _out(run: Run) -> int:
+    """Return how many elements are out, those twice that were sent a second time."""
+    with run.changed:
+        return run.flights.elements()
 
 
 def _retries(run: Run) -> int | None:

@@ -1,13 +1,12 @@
 """What runs say, as records of standard `logging`, from wherever they run.
 
 Every record that is made inside a run carries the run's ids, whichever logger made it: a record
-factory adds them. Where a chunk runs in another process, a handler sends its records home, and the
-driver hands them to the loggers of the same names.
+factory adds them. Where a chunk runs in another process, a handler puts them into the chunk's
+outbox, and the driver hands what comes out of it to the loggers of the same names.
 """
 
 import copy
 import logging
-import pickle
 import threading
 from collections.abc import Callable, Generator, MutableMapping
 from contextlib import contextmanager
@@ -16,14 +15,11 @@ from typing import Any
 from fanfold.engine import registry, settings
 from fanfold.engine.context import FLOW_RUN, TASK_RUN, RunContext, RunInfo, current, running
 from fanfold.engine.recording import lines
-from fanfold.engine.recording.homeward import Homeward
+from fanfold.engine.recording.bundles import LOGGERS
 from fanfold.engine.recording.masking import mask
 from fanfold.values.errors import MissingContextError
 
 ROOT = "fanfold"
-LOGGERS = {FLOW_RUN: "fanfold.flow_runs", TASK_RUN: "fanfold.task_runs"}
-LINE = b"L"
-"""First byte of a message that is a line of a log."""
 _FIELDS = (
     *("flow_run_id", "flow_run_name", "flow_name"),
     *("task_run_id", "task_run_name", "task_name", "map_index", "attempt"),
@@ -42,6 +38,9 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Log a line of the run."""
         if not self.isEnabledFor(level):
+            return
+        send = self.context.send
+        if send is not None and send.refuses(self.context, level):
             return
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
         if current() is self.context:
@@ -75,16 +74,6 @@ def get_run_logger() -> RunLogger:
 def tell(context: RunContext, message: str, level: int = logging.INFO) -> None:
     """Log a line of a run."""
     RunLogger(context).log(level, "%s", message)
-
-
-def retell(chunk_id: str, message: bytes) -> None:
-    """Log what a running chunk said; the driver's `heard`."""
-    flow_run_ids, facts = pickle.loads(memoryview(message)[1:])
-    record = logging.makeLogRecord(facts)
-    logger = logging.getLogger(record.name)
-    if logger.isEnabledFor(record.levelno):
-        with lines.retelling(flow_run_ids):
-            logger.handle(record)
 
 
 def level() -> int:
@@ -132,38 +121,15 @@ class _Homeward(logging.Handler):
                     logger.setLevel(min(logger.level, info.log_level))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one record; what can't be pickled has become text before."""
+        """Put one record into the outbox of the chunk which made it, as text."""
         context = current()
         if context is None or context.send is None or record.levelno < context.info.log_level:
             return
-        facts = {name: getattr(record, name, None) for name in _FIELDS}
-        # Masked here: the driver may not know of secrets that were made in this process.
-        text = lines.cut(lines.message(record))
-        if record.exc_info and not record.exc_text:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
-        told = mask(record.exc_text) if record.exc_text else None
-        facts |= {
-            **{"name": record.name, "levelno": record.levelno, "levelname": record.levelname},
-            **{"msg": text, "args": (), "created": record.created, "msecs": record.msecs},
-            **{"pathname": record.pathname, "filename": record.filename, "lineno": record.lineno},
-            **{"funcName": record.funcName, "module": record.module, "exc_text": told},
-            **{"process": record.process, "threadName": record.threadName},
-        }
-        if isinstance(context.recorder, Homeward):
-            context.recorder.send()  # first that of the run, then its lines
-        context.send(LINE + pickle.dumps((_recorded_under(context.info), facts), protocol=5))
+        if not context.send.refuses(context, record.levelno):
+            context.send.take(record, context, lines.message(record))
 
 
 _homeward = _Homeward()
-
-
-def _recorded_under(info: RunInfo | None) -> tuple[str, ...]:
-    """Return which flow runs a line is recorded under: its own, then those that called it."""
-    found: dict[str, None] = {}
-    while info is not None and info.recorded_under:
-        found[info.recorded_under] = None
-        info = info.flow
-    return tuple(found)
 
 
 def ids(context: RunContext | None) -> dict[str, Any]:

@@ -19,6 +19,10 @@ class Tries:
         """Return how many attempts an element has behind it, as far as a worker told."""
         return self._behind.get(index, 0)
 
+    def tried(self) -> list[tuple[int, int]]:
+        """Return the elements that have attempts behind them, and how many."""
+        return list(self._behind.items())
+
     def note(
         self,
         index: int,

@@ -10,12 +10,13 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache, partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from fanfold.engine.chunking import Span
+from fanfold.engine.context import current
 from fanfold.engine.masks import both, ones
 from fanfold.engine.run import Run
 from fanfold.values.states import FINAL
@@ -38,10 +39,22 @@ def wait(run: Run, indices: range, timeout: float | None) -> bool:
         ValueError: The timeout is negative.
     """
     check_timeout(timeout)
+
+    def over() -> bool:
+        return run.settled(indices) or (run.finished and not run.again)
+
     with run.changed:
-        return run.changed.wait_for(
-            lambda: run.settled(indices) or (run.finished and not run.again), timeout
-        )
+        if over():
+            return True
+    with slot_free(run), run.changed:
+        return run.changed.wait_for(over, timeout)
+
+
+def slot_free(run: Run) -> AbstractContextManager[None]:
+    """Return what is entered while the caller waits for a run: an element gives its slot back."""
+    context = current()
+    nest = context.nest if context is not None else None
+    return nest.waiting() if nest is not None and nest.holds_up(run) else nullcontext()
 
 
 def check_timeout(timeout: float | None) -> None:
@@ -143,16 +156,23 @@ class Arrivals:
             TimeoutError: Nothing was over in time.
         """
         while True:
-            try:
-                pending, spans = self._news.get(timeout=seconds_left(deadline))
-            except Empty:
-                left, total = self.left, self.total
-                raise TimeoutError(f"{left} (of {total}) futures unfinished") from None
+            pending, spans = self._next(deadline)
             found = pending.settled(spans)
             if found:
                 self.left -= sum(high - low for low, high in found)
                 self._unwatch(lambda watched: not watched.left)
                 return [(pending.run, span) for span in found]
+
+    def _next(self, deadline: float | None) -> tuple[Pending, Sequence[Span] | None]:
+        with suppress(Empty):
+            return self._news.get_nowait()
+        watched = self._watched[0][0].run if self._watched else None
+        try:
+            with slot_free(watched) if watched is not None else nullcontext():
+                return self._news.get(timeout=seconds_left(deadline))
+        except Empty:
+            left, total = self.left, self.total
+            raise TimeoutError(f"{left} (of {total}) futures unfinished") from None
 
     def walk(self, deadline: float | None) -> Generator[tuple[Run, range], None, None]:
         """Yield what is over until nothing is left.
@@ -322,7 +342,8 @@ async def settled(run: Run, indices: range) -> None:
             done.set_result(None)
 
     if when_settled(run, indices, loop, partial(_post_to, loop), set_done):
-        await done
+        with slot_free(run):
+            await done
 
 
 def _post_to(loop: "AbstractEventLoop", call: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from enum import StrEnum
 from typing import Any, Protocol, TextIO
 from weakref import ref
@@ -23,7 +24,6 @@ from fanfold.engine.tally import NOTHING, Counts, First, count
 
 FIRST_LOOK_S = 0.5
 """Shorter maps are never shown: a line that comes and goes at once is no news."""
-DISPLAY = "terminal"
 
 logger = logging.getLogger("fanfold.engine")
 
@@ -36,26 +36,45 @@ class Mode(StrEnum):
     """Log lines, now and then: for files and pipes."""
     LIVE = "live"
     """Lines at the bottom of a terminal that change as things go on."""
+    NOTEBOOK = "notebook"
+    """An output of the notebook's cell that changes as things go on."""
+
+
+DISPLAYS = {Mode.NOTEBOOK: "notebook"}
+"""By mode; for all others "terminal"."""
 
 
 class Watched:
     """One map run, or the runs that a streamed map is made of, as displays see it."""
 
-    __slots__ = ("_first", "_folded", "_runs", "began", "ended", "name", "streamed")
+    __slots__ = (
+        *("_first", "_folded", "_owner", "_runs"),
+        *("began", "ended", "name", "place", "streamed"),
+    )
 
-    def __init__(self, name: str, began: float, *, streamed: bool = False) -> None:
+    def __init__(
+        self, name: str, began: float, *, streamed: bool = False, place: Context | None = None
+    ) -> None:
         self.name = name
         self.began = began
         """On the clock of `time.monotonic`, as `ended`, which is None while it runs."""
         self.ended: float | None = None
         self.streamed = streamed
+        self.place = place
+        """The context of the code that started it, where that says which cell it is of."""
         self._runs: dict[str, ref[Run]] = {}
+        self._owner = 0
         self._folded = NOTHING
         self._first: First | None = None
 
     def add(self, run: Run) -> None:
         """Count a run in while it lives; nothing of it is kept alive by that."""
         self._runs[run.id] = ref(run)
+        self._owner = id(run.owner)
+
+    def of(self, owner: Any) -> bool:
+        """Return whether its runs were started by this flow run, which goes on."""
+        return self._owner == id(owner)
 
     def fold(self, run: Run) -> None:
         """Keep the numbers of a run that is over."""
@@ -65,6 +84,11 @@ class Watched:
     def runs(self) -> list[Run]:
         """Return the runs that aren't over, as far as somebody still holds them."""
         return [run for made in list(self._runs.values()) if (run := made()) is not None]
+
+    @property
+    def dashboard(self) -> str:
+        """Address of its cluster's own web page; empty if there is none, or it is over."""
+        return next((run.session.dashboard for run in self.runs()), "")
 
     def counts(self) -> Counts:
         """Return how far it is; some 2 ms for a million elements. For any thread."""
@@ -106,14 +130,14 @@ class Maps:
     """The maps that run now. Thread-safe.
 
     Args:
-        load: Makes the display, at the first look.
+        load: Returns the display of a mode; asked at each look.
         clock: Returns seconds.
         by_itself: Whether a thread looks; else only who calls `look`.
     """
 
     def __init__(
         self,
-        load: Callable[[], Display] = lambda: registry.display(DISPLAY),
+        load: Callable[[Mode], Display] = lambda mode: display_of(mode),
         clock: Callable[[], float] = time.monotonic,
         *,
         by_itself: bool = True,
@@ -126,6 +150,7 @@ class Maps:
         self._running: dict[str, Watched] = {}
         self._ended: deque[Watched] = deque()
         self._display: Display | None = None
+        self._places: dict[str, Context] = {}
         self._asleep = False
         self._began = threading.Event()
         self._thread: threading.Thread | None = None
@@ -136,6 +161,11 @@ class Maps:
         """Decide how maps are shown from now on; called when a flow run begins."""
         self.mode = Mode.OFF if self._broken else chosen(settings.current().progress, sys.stderr)
 
+    def place(self, run: Run) -> None:
+        """Note which cell of a notebook starts a run; called by the code that does, before all."""
+        if self.mode is Mode.NOTEBOOK:
+            self._places[run.id] = copy_context()
+
     def watch(self, run: Run, stream: str = "") -> None:
         """Say that a map run starts; single calls are ignored.
 
@@ -143,12 +173,13 @@ class Maps:
             run: The run.
             stream: Id of the streamed map that it is a part of, if it is.
         """
+        place = self._places.pop(run.id, None)
         if self.mode is Mode.OFF or (run.count < 2 and not stream):
             return
         key = stream or run.id
         watched = self._running.get(key)
         if watched is None:
-            watched = Watched(_name(run), self._clock(), streamed=bool(stream))
+            watched = Watched(_name(run), self._clock(), streamed=bool(stream), place=place)
             self._running[key] = watched
         watched.add(run)
         if self._asleep or self._thread is None:
@@ -176,9 +207,8 @@ class Maps:
         if not self._running and not self._ended:
             return
         for key, watched in list(self._running.items()):
-            runs = watched.runs()
-            if any(run.owner is owner for run in runs):
-                self._end(key, watched, runs)
+            if watched.of(owner):
+                self._end(key, watched, watched.runs())
         if self._ended:
             self.look()
 
@@ -197,14 +227,13 @@ class Maps:
                 self._leave_screen()
                 return FIRST_LOOK_S
             try:
-                if self._display is None:
-                    self._display = self._load()
-                return self._display.look(running, ended, self.mode, self._clock())
+                display = self._load(self.mode)
+                if self._display is not display:
+                    self._leave_screen()
+                    self._display = display
+                return display.look(running, ended, self.mode, self._clock())
             except Exception:  # told; what is shown must not harm what is done
-                logger.warning("Maps aren't shown any more", exc_info=True)
-                self._broken = True
-                self.mode = Mode.OFF
-                return FIRST_LOOK_S
+                return self._break()
 
     def close(self) -> None:
         """Say what is to be said of all maps, and show none any more."""
@@ -226,6 +255,13 @@ class Maps:
             watched.fold(run)
         watched.ended = now
         self._ended.append(watched)
+
+    def _break(self) -> float:
+        """Show nothing any more, and say why: what is being handled."""
+        self._broken = True
+        self.mode = Mode.OFF
+        logger.warning("Maps aren't shown any more", exc_info=True)
+        return FIRST_LOOK_S
 
     def _leave_screen(self) -> None:
         if self._display is not None:
@@ -250,6 +286,7 @@ class Maps:
         self._running.clear()
         self._ended.clear()
         self._display = None
+        self._places.clear()
         self._asleep = False
         self._thread = None
         self._looking = threading.Lock()
@@ -266,25 +303,47 @@ class Maps:
             if not self._running and not self._ended:
                 continue
             if self._display is None:
-                # Outside of the lock: a flow that is over doesn't wait until rich is imported.
-                self._load().prepare(self.mode)
+                self._prepare()
             while self._running or self._ended:
                 time.sleep(self.look())
+
+    def _prepare(self) -> None:
+        """Have the display load; outside of the lock, so no flow that is over waits for it."""
+        if self.mode is Mode.OFF:
+            return
+        try:
+            self._load(self.mode).prepare(self.mode)
+        except Exception:  # told; what is shown must not harm what is done
+            self._break()
+
+
+def display_of(mode: Mode) -> Display:
+    """Return the process's display for a mode."""
+    return registry.display(DISPLAYS.get(mode, "terminal"))
 
 
 def chosen(want: str, stream: TextIO | None) -> Mode:
     """Return how maps are shown.
 
     Args:
-        want: "auto" is live on a terminal and plain elsewhere; "on" is live even where nobody
-            can tell that it is a terminal; "plain" and "off" are what they say.
+        want: "auto" is live on a terminal and in a notebook, and plain elsewhere; "on" is live even
+            where nobody can tell that it is a terminal; "plain" and "off" are what they say.
         stream: Standard error; None where there is none.
     """
     if want == "off" or stream is None:
         return Mode.OFF
+    if want in ("on", "auto") and in_notebook():
+        return Mode.NOTEBOOK
     if want == "on" or (want == "auto" and is_terminal(stream)):
         return Mode.LIVE
     return Mode.PLAIN
+
+
+def in_notebook() -> bool:
+    """Return whether a kernel runs this process: of Jupyter, VS Code, Colab and the like."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -305,6 +364,8 @@ def _name(run: Run) -> str:
 
 _maps = Maps()
 begin = _maps.begin
+look = _maps.look
+place = _maps.place
 watch = _maps.watch
 unwatch = _maps.unwatch
 stream_over = _maps.stream_over

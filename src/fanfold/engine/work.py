@@ -47,6 +47,8 @@ class Work:
     """Seconds that their calls took so far, by position; where nobody asks, none."""
     budget_s: float | None = None
     remote: bool = False
+    slots: int = 1
+    """How many there are: chunks share what the driver can hear of their log lines."""
     kills: bool = False
     """Whether the process may be ended to stop an element that overruns its time limit."""
     known: Lookup | None = None
@@ -85,6 +87,7 @@ class Work:
     async def run_async(self, site: Site) -> tuple[Report, Values]:
         """Do the same in the running loop, for a direct call of an async task."""
         shift = Shift(self, _spec(self, ()), (), site)
+        shift.meter.share_thread()
         with shift.entered():
             await shift.overlapping()
         return shift.handed_over()
@@ -94,6 +97,7 @@ class Work:
     ) -> Generator[Any, None, None]:
         """Yield the items of a direct call of a generator task, then hand over."""
         shift = YieldingShift(self, _spec(self, ()), (), site)
+        shift.meter.share_thread()
         with suppress(GeneratorExit):  # a consumer that stops early ends the run
             yield from shift.yielding()
         end_with(shift.handed_over())
@@ -103,6 +107,7 @@ class Work:
     ) -> AsyncGenerator[Any]:
         """Do the same for an async generator."""
         shift = YieldingShift(self, _spec(self, ()), (), site)
+        shift.meter.share_thread()
         with suppress(GeneratorExit):
             async with aclosing(shift.yielding_async()) as items:
                 async for item in items:

@@ -7,7 +7,8 @@ results: it carries chunks there and reports and values back.
 
 The rules, numbered as tests and comments name them:
 
-- R1 `submit` never waits for work. It refuses at once what it can't honour (a closed session).
+- R1 `submit` never waits for work. It refuses at once what it can't honour: a closed session, and
+  resources that `traits.honours` doesn't name.
 - R2 Each submit leads to exactly one `done(report)`, from any thread; `done` only enqueues, and is
   called with a report of an infrastructure error if the chunk itself could not make one.
 - R3 Errors of users are values inside a report. A native failure always means infrastructure, and
@@ -28,13 +29,14 @@ The rules, numbered as tests and comments name them:
 """
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from fanfold.values.messages import Report
-from fanfold.values.resources import Slots, Traits
+from fanfold.values.resources import PLAIN, Resources, Slots, Traits
 
 Ref = Any
-"""Opaque to the engine and hashable: a future, an object reference, a path."""
+"""Opaque to the engine, hashable and weakly referable: a future, an object reference, a file."""
 
 Values = Any
 """A chunk's results. Where `traits.remote`: a list of buffers (the pickle, then its out-of-band
@@ -57,6 +59,29 @@ class Site(Protocol):
         """Return whether the chunk should end after the running element; under a microsecond."""
         ...
 
+    def session(self, heard: Callable[[str, bytes], None]) -> "Session | None":
+        """Open a session on this same cluster, for what the running element starts.
+
+        Called by the chunk's own threads, at first need, and closed by the chunk before it ends.
+        None where such work runs in the element's own thread.
+
+        Args:
+            heard: As for `TaskRunner.open`.
+
+        Raises:
+            InfrastructureError: The cluster can't be reached from here.
+        """
+        ...
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Return what is entered while the running element waits for what it has started.
+
+        Inside, this slot is free for others, or one chunk of a session of this site needs none: so
+        a chain of waiting elements never blocks itself, however few slots there are. Entered by
+        one of the chunk's threads at a time; may block when it is left.
+        """
+        ...
+
 
 class Chunk(Protocol):
     """Work for one slot. Pickled with plain `pickle` by the plug-in where `traits.remote`."""
@@ -73,7 +98,7 @@ class Chunk(Protocol):
 
     @property
     def priority(self) -> int:
-        """Higher goes first among chunks that wait for a slot."""
+        """Higher goes first among chunks that wait for a slot, on clusters that know such order."""
         ...
 
     def run(
@@ -88,7 +113,8 @@ class Chunk(Protocol):
             site: The worker's half of the session.
 
         Raises:
-            InfrastructureError: Some needs can't be used; never because of a user's error.
+            InfrastructureError: Some needs can't be used; never because of a user's error. It is
+                told by `done`, as is whatever else comes out.
         """
         ...
 
@@ -105,6 +131,26 @@ class Session(Protocol):
         """Return what the cluster can run now; never blocks on the network."""
         ...
 
+    @property
+    def dashboard(self) -> str:
+        """Address of the cluster's own web page, without credentials; empty if there is none."""
+        ...
+
+    def lacking(self, want: Resources) -> str:
+        """Return what keeps such a chunk from ever starting on the workers there are, in words.
+
+        Empty if some worker has all of it, be it busy. From memory; never blocks.
+        """
+        ...
+
+    def stuck(self, refs: Collection[Ref]) -> Collection[Ref]:
+        """Return those chunks whose process is stopped or gone, as far as the cluster can see.
+
+        May block for some seconds. One that is busy, even in C code that answers to nobody, isn't
+        stuck, nor is one that waits for a slot. Raises nothing: what isn't known isn't stuck.
+        """
+        ...
+
     def share(self, key: str, payload: bytes) -> Ref:
         """Put a payload where every worker can get it; idempotent by key (R9)."""
         ...
@@ -115,12 +161,23 @@ class Session(Protocol):
         needs: Sequence[Ref] = (),
         shared: Sequence[Ref] = (),
         *,
+        want: Resources = PLAIN,
         done: Callable[[Report], None],
     ) -> Ref:
         """Hand a chunk to the cluster and return the handle on its values at once (R1, R2).
 
+        Args:
+            chunk: The work.
+            needs: Chunks whose values it needs, be they over or not. Where one ends without values,
+                or they are gone, this one never starts and is told as `ValuesLost`, with positions
+                among the needs.
+            shared: What was shared and it needs.
+            want: What it holds while it runs. What no worker has now is waited for.
+            done: Told once what became of it.
+
         Raises:
             SessionClosed: The session was closed before.
+            ResourcesUnavailable: The runner can't hold such resources for anybody.
         """
         ...
 
@@ -129,7 +186,8 @@ class Session(Protocol):
 
         Raises:
             TimeoutError: Not all came in time; nothing was cancelled.
-            ValuesLost: Some are gone from the cluster; `lost` holds their positions.
+            ValuesLost: Some are gone from the cluster, or held by a process that is stopped, or
+                their chunks ended without; `lost` holds their positions.
         """
         ...
 

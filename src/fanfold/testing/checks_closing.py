@@ -11,6 +11,8 @@ from fanfold.testing.chunks import Echo
 from fanfold.testing.desk import opened
 from fanfold.testing.ground import Ground, descendants
 from fanfold.testing.ledger import pause
+from fanfold.values.errors import SessionClosed
+from fanfold.values.messages import Report
 
 GONE_S = 5.0
 """For processes that were killed to be gone."""
@@ -68,3 +70,19 @@ class CloseChecks(Ground):
         assert found == [[b"session-0"], [b"session-1"], [b"session-2"]]
         assert copies == [own_runner, own_runner]
         assert {hash(copy) for copy in copies} == {hash(own_runner)}
+
+    def test_26_a_closed_session_refuses_work(self, runner: TaskRunner) -> None:
+        """It may be closed again, and takes nothing more."""
+        told: list[Report] = []
+        with opened(runner, self.deadline_s) as desk:
+            desk.run(Echo(id="taken"))
+
+        desk.session.close()
+        try:
+            desk.session.submit(Echo(id="late"), done=told.append)
+            refused = False
+        except SessionClosed:
+            refused = True
+
+        assert refused, "a closed session took a chunk"
+        assert not told

@@ -75,7 +75,8 @@ _tags = st.sampled_from([(), ("a",), ("a", "b")])
 def _chunk(task: str, name: int, start: int, length: int, code: int) -> Fact:
     stop = min(start + length + 1, COUNT)
     told = {"spans": ((start, stop),), "states": ((code, stop - start),), "seconds": 0.25}
-    return scribes.chunk(TASKS[task], task, f"c{name}", **told)
+    needed = {"cpu_s": 0.125 * length, "before_bytes": 100, "peak_bytes": 100 + length}
+    return scribes.chunk(TASKS[task], task, f"c{name}", **told, **needed)
 
 
 _facts: st.SearchStrategy[Fact] = st.one_of(
@@ -100,7 +101,10 @@ _facts: st.SearchStrategy[Fact] = st.one_of(
         message=_texts,
     ),
     st.builds(
-        lambda task, codes: scribes.ended(TASKS[task], task, bytes(codes), seconds=0.5),
+        lambda task, codes: scribes.ended(
+            TASKS[task], task, bytes(codes), seconds=0.5, cpu_s=0.25, peak_bytes=codes[0],
+            rise_bytes=codes[1],
+        ),
         _tasks, st.lists(_codes, min_size=COUNT, max_size=COUNT),
     ),
     st.builds(

@@ -18,7 +18,8 @@ from fanfold.testing.ground import Ground
 from fanfold.testing.ledger import Gate, Latch, Ledger, pause
 from fanfold.values.resources import Traits
 
-NESTED = 4
+NESTED, DEPTH = 2, 3
+SIBLINGS = 2
 OVERLAPPING_PER_SLOT = 64
 BEATING = 20_000
 BEAT_S = 0.002
@@ -29,6 +30,7 @@ OVERRUN_S = 1.0
 """What runs into a limit takes so long, where C code goes on to its end."""
 ENDLESS_S = 30.0
 """The same where whatever it is can be ended."""
+MATES = 6
 BEAT_TRIES = 3
 """A busy machine holds a loop up now and then; what blocks it does so each time."""
 
@@ -37,22 +39,35 @@ class FlowChecks(Ground):
     """Checks 22 to 25, 30 and 31."""
 
     def test_22_nested_work_needs_no_slot(self, narrow_runner: TaskRunner) -> None:
-        """Elements that submit and map, two levels deep, end where all slots are taken by them."""
+        """Elements that submit and map, three levels deep, end where they take all slots."""
 
         def nesting(traits: Traits) -> list[int]:
-            future = Task(faults.nested).map(range(NESTED), 2, self.deadline_s)
+            future = Task(faults.nested).map(range(NESTED), DEPTH, self.deadline_s)
             self._settle(future)
             return sorted(future.result(timeout=self.deadline_s))
 
         # On each level one submit and a map of two.
-        assert self._in_flow(narrow_runner, nesting) == [9 * x for x in range(NESTED)]
+        assert self._in_flow(narrow_runner, nesting) == [3**DEPTH * x for x in range(NESTED)]
+
+    def test_22_siblings_run_beside_each_other(self, runner: TaskRunner, tmp_path: Path) -> None:
+        """What an element submits or maps runs in parallel, in its own slot too while it waits."""
+        ledger = Ledger(str(tmp_path))
+
+        def meeting(traits: Traits) -> list[bool]:
+            context = current()
+            assert context is not None
+            wide = context.owner.session().slots().now >= SIBLINGS
+            count = SIBLINGS if wide and self.manners(runner).nests else 1
+            return self._value(Task(faults.siblings).submit(ledger, count, self.deadline_s))
+
+        assert set(self._in_flow(runner, meeting)) == {True}, "they ran one after the other"
 
     def test_23_what_a_run_says_comes_back_while_it_runs(
         self, runner: TaskRunner, tmp_path: Path
     ) -> None:
-        """Lines and prints come home before the run is over; tags and context variables go there.
+        """Lines and prints come home in order before the run is over, each with its attempt.
 
-        Context variables hold any object, so they go only where nothing has to be pickled.
+        Tags go there, and so do context variables where nothing has to be pickled.
         """
         gate = Gate(str(tmp_path / "gate"))
 
@@ -60,7 +75,8 @@ class FlowChecks(Ground):
             token = faults.WORD.set("set")
             try:
                 with tagged("conformance"):
-                    future = Task(faults.telling, log_prints=True).submit(gate, self.deadline_s)
+                    task = Task(faults.telling, log_prints=True, retries=1)
+                    future = task.submit(gate, self.deadline_s)
                 return traits.remote, self._value(future)
             finally:
                 faults.WORD.reset(token)
@@ -68,7 +84,8 @@ class FlowChecks(Ground):
         with gate.kept() as latch, _Ears(latch).on("fanfold") as ears:
             remote, (tags, word, live) = self._in_flow(runner, telling)
 
-        assert ears.heard == {faults.LOGGED: {"telling"}, faults.PRINTED: {"telling"}}
+        said = [f"{faults.SAID} {number}" for number in range(faults.LINES)]
+        assert ears.heard == [(line, "telling", attempt) for attempt in (1, 2) for line in said]
         assert live, "what the run said came home when it was over"
         assert tags == ["conformance"]
         assert word == ("unset" if remote else "set")
@@ -155,6 +172,20 @@ class FlowChecks(Ground):
         if traits.kills:
             assert took < ENDLESS_S, f"the limits of {LIMIT_S} s were kept after {took} s"
 
+    def test_31_who_overruns_harms_no_other(self, runner: TaskRunner) -> None:
+        """Those in one chunk with what can't be stopped complete, though its process may end."""
+        holding, sleeping = len(faults.WAYS) - 1, 0
+        ways = [sleeping, holding, *([sleeping] * MATES)]
+
+        def overrunning(traits: Traits) -> list[str]:
+            limited = Task(faults.overrun, timeout_seconds=LIMIT_S, chunk_size=len(ways))
+            seconds = [0.0] * len(ways)
+            seconds[1] = ENDLESS_S if traits.kills else OVERRUN_S
+            return self._states(limited.map(ways, seconds))
+
+        mates = ["Completed"] * MATES
+        assert self._in_flow(runner, overrunning) == ["Completed", "TimedOut", *mates]
+
     def _wait_for_lines(self, ledger: Ledger, count: int) -> None:
         until = time.monotonic() + self.deadline_s
         while len(ledger.lines("ran")) < count:
@@ -163,12 +194,12 @@ class FlowChecks(Ground):
 
 
 class _Ears(logging.Handler):
-    """Hears what a run says, and opens a gate once it has heard all."""
+    """Hears what a run says, and opens a gate once it has heard the last of it."""
 
     def __init__(self, latch: Latch) -> None:
         super().__init__()
-        self.heard: dict[str, set[Any]] = {}
-        """Names of the tasks that said it."""
+        self.heard: list[tuple[str, Any, Any]] = []
+        """Each line with the task that said it, and the attempt."""
         self._latch = latch
 
     @contextmanager
@@ -187,9 +218,10 @@ class _Ears(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Take in a line."""
         told = record.getMessage()
-        if told in (faults.LOGGED, faults.PRINTED):
-            self.heard.setdefault(told, set()).add(getattr(record, "task_name", None))
-            if len(self.heard) == 2:
+        if told.startswith(faults.SAID):
+            facts = getattr(record, "task_name", None), getattr(record, "attempt", None)
+            self.heard.append((told, *facts))
+            if len(self.heard) == 2 * faults.LINES:
                 self._latch.open()
 
 

@@ -1,5 +1,7 @@
 """Checks of what a history answers to questions for flow runs, task runs and maps."""
 
+from typing import Any
+
 import pytest
 
 from fanfold.ports.history import History
@@ -164,7 +166,8 @@ class RunChecks(OnPlaces):
             flow_run(RUN),
             task_run(RUN, TASK, count=1, first=7, stream="s", parent_id=key(10), tags=("a",),
                      entrypoint="etl.py:parse"),
-            ended(RUN, TASK, [StateName.CACHED], name="parse of may", seconds=0.5),
+            ended(RUN, TASK, [StateName.CACHED], name="parse of may", seconds=0.5, cpu_s=0.25,
+                  peak_bytes=5 << 40, rise_bytes=7),
         )  # fmt: skip
 
         assert history.read(TaskRuns()) == [
@@ -172,6 +175,7 @@ class RunChecks(OnPlaces):
                 id=TASK, flow_run_id=RUN, task="parse", name="parse of may", count=1, single=True,
                 first=7, stream="s", parent_id=key(10), tags=("a",), entrypoint="etl.py:parse",
                 created_us=T0_US, ended_us=T0_US + 4, seconds=0.5, counts={StateName.CACHED: 1},
+                cpu_s=0.25, peak_bytes=5 << 40, rise_bytes=7,
             )
         ]  # fmt: skip
 
@@ -180,10 +184,15 @@ class RunChecks(OnPlaces):
         done, failed = StateName.COMPLETED, StateName.FAILED
         first = {"spans": ((0, 3), (6, 8)), "states": ((done, 2), (failed, 2), (done, 1))}
         scribe = Scribe(history)
+        needed: dict[str, Any] = {"cpu_s": 0.5, "before_bytes": 100, "peak_bytes": 150}
         scribe.must(
-            flow_run(RUN), mapped(RUN, TASK, 9), chunk(RUN, TASK, "c2", seconds=1.5, **first)
-        )
-        scribe.must(chunk(RUN, TASK, "c1", seconds=0.25, spans=((2, 4),), states=((done, 2),)))
+            flow_run(RUN), mapped(RUN, TASK, 9),
+            chunk(RUN, TASK, "c2", seconds=1.5, **first, **needed),
+        )  # fmt: skip
+        scribe.must(
+            chunk(RUN, TASK, "c1", seconds=0.25, spans=((2, 4),), states=((done, 2),), cpu_s=0.25,
+                  before_bytes=190, peak_bytes=200),
+        )  # fmt: skip
 
         record = history.read(TaskRuns())[0]
         states = history.read(States(task_run_id=TASK))
@@ -191,6 +200,7 @@ class RunChecks(OnPlaces):
         assert states == [bytes([done, done, done, done, 0, 0, failed, done, 0])]
         assert record.counts == {done: 5, failed: 1, StateName.PENDING: 3}
         assert (record.seconds, record.ended_us) == (1.75, None)
+        assert (record.cpu_s, record.peak_bytes, record.rise_bytes) == (0.75, 200, 50)
 
     def test_of_a_map_that_is_over_is_told_what_its_end_told(self, history: History) -> None:
         """The end has the last word, whatever chunks said, or say later."""
@@ -199,7 +209,7 @@ class RunChecks(OnPlaces):
         scribe.must(
             flow_run(RUN), mapped(RUN, TASK, 3),
             chunk(RUN, TASK, "c1", seconds=1.5, spans=((0, 3),), states=((failed, 3),)),
-            ended(RUN, TASK, [done, failed, done], seconds=2.5),
+            ended(RUN, TASK, [done, failed, done], seconds=2.5, peak_bytes=9),
             chunk(RUN, TASK, "c2", seconds=1.5, spans=((0, 3),), states=((failed, 3),)),
         )  # fmt: skip
 
@@ -207,7 +217,7 @@ class RunChecks(OnPlaces):
 
         assert history.read(States(task_run_id=TASK)) == [bytes([done, failed, done])]
         assert record.counts == {done: 2, failed: 1}
-        assert (record.seconds, record.name) == (2.5, "parse-0")
+        assert (record.seconds, record.peak_bytes, record.name) == (2.5, 9, "parse-0")
 
     def test_states_of_an_unknown_task_run_have_no_answer(self, history: History) -> None:
         """A map over nothing has one, of no bytes."""
@@ -254,12 +264,14 @@ class RunChecks(OnPlaces):
         Scribe(history).must(
             flow_run(RUN), flow_run(OTHER),
             task_run(RUN, key(21), task="load", at_us=T0_US + 1),
-            ended(RUN, key(21), [done], seconds=1.0, at_us=T0_US + 9),
+            ended(RUN, key(21), [done], seconds=1.0, at_us=T0_US + 9, cpu_s=0.5, peak_bytes=300,
+                  rise_bytes=20),
             mapped(RUN, key(22), 3, at_us=T0_US + 2),
             ended(RUN, key(22), [done, failed, done], seconds=0.5, at_us=T0_US + 20),
             element(RUN, key(22), 1, attempts=3),
             mapped(RUN, key(23), 2, task="load", at_us=T0_US + 3),
-            chunk(RUN, key(23), "c1", spans=((0, 1),), states=((done, 1),), seconds=0.25),
+            chunk(RUN, key(23), "c1", spans=((0, 1),), states=((done, 1),), seconds=0.25,
+                  cpu_s=0.25, before_bytes=170, peak_bytes=200),
             element(RUN, key(23), 0, attempts=2, state=done, problem=None),
             task_run(OTHER, key(24)),
         )  # fmt: skip
@@ -267,7 +279,8 @@ class RunChecks(OnPlaces):
         assert history.read(TaskTotals(flow_run_ids=(RUN,))) == [
             TaskTotal(
                 flow_run_id=RUN, task="load", runs=2, counts={done: 2, StateName.PENDING: 1},
-                retries=1, seconds=1.25, first_us=T0_US + 1, last_us=None,
+                retries=1, seconds=1.25, first_us=T0_US + 1, last_us=None, cpu_s=0.75,
+                peak_bytes=300, rise_bytes=30,
             ),
             TaskTotal(
                 flow_run_id=RUN, task="parse", runs=1, counts={done: 2, failed: 1}, retries=2,
@@ -281,9 +294,10 @@ class RunChecks(OnPlaces):
         """Every field comes back."""
         done = (int(StateName.COMPLETED), 2)
         told = [
-            chunk(RUN, TASK, name, worker="w", spans=((at, at + 2),), states=(done,), seconds=0.5)
+            chunk(RUN, TASK, name, worker="w", spans=((at, at + 2),), states=(done,), seconds=0.5,
+                  cpu_s=0.25, before_bytes=1 << 40, peak_bytes=2 << 40)
             for at, name in enumerate(("c3", "c1", "c2"))
-        ]
+        ]  # fmt: skip
         Scribe(history).must(flow_run(RUN), mapped(RUN, TASK, 9), *told)
 
         found = history.read(Chunks(task_run_id=TASK))
@@ -291,6 +305,6 @@ class RunChecks(OnPlaces):
         assert [home.chunk for home in found] == ["c3", "c1", "c2"]
         assert found[1] == ChunkRecord(
             task_run_id=TASK, chunk="c1", worker="w", spans=((1, 3),), states=(done,), seconds=0.5,
-            at_us=T0_US + 2,
+            cpu_s=0.25, before_bytes=1 << 40, peak_bytes=2 << 40, at_us=T0_US + 2,
         )  # fmt: skip
         assert history.read(Chunks(task_run_id=TASK, limit=2)) == found[:2]

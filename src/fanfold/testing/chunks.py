@@ -49,6 +49,20 @@ class Gated(Echo):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Located(Gated):
+    """Notes in which process it runs before it does the same."""
+
+    ledger: Ledger
+
+    def run(
+        self, needs: Sequence[Any], shared: Sequence[Any], site: Site
+    ) -> tuple[Report, list[bytes]]:
+        """Return what the gated one does."""
+        self.ledger.note("at", self.id, os.getpid())
+        return Gated.run(self, needs, shared, site)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Talking(Echo):
     """Says numbers, and returns them as so many buffers."""
 

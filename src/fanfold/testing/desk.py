@@ -5,7 +5,9 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 from fanfold.ports.runner import Chunk, Ref, Session, TaskRunner
+from fanfold.values.errors import InfrastructureError
 from fanfold.values.messages import Report
+from fanfold.values.resources import PLAIN, Resources
 
 
 class Desk:
@@ -24,7 +26,14 @@ class Desk:
         self._count = 0
         self.session: Session = runner.open(self._hear)
 
-    def submit(self, chunk: Chunk, needs: Sequence[Ref] = (), shared: Sequence[Ref] = ()) -> Ref:
+    def submit(
+        self,
+        chunk: Chunk,
+        needs: Sequence[Ref] = (),
+        shared: Sequence[Ref] = (),
+        *,
+        want: Resources = PLAIN,
+    ) -> Ref:
         """Submit a chunk, whose reports are then kept under the next number."""
         mine: list[Report] = []
         self.reports.append(mine)
@@ -35,7 +44,11 @@ class Desk:
                 self._count += 1
                 self._news.notify_all()
 
-        return self.session.submit(chunk, needs, shared, done=done)
+        try:
+            return self.session.submit(chunk, needs, shared, want=want, done=done)
+        except InfrastructureError:
+            self.reports.pop()
+            raise
 
     def run(self, chunk: Chunk, needs: Sequence[Ref] = (), shared: Sequence[Ref] = ()) -> Ref:
         """Submit a chunk, wait for its report and return the handle on its values."""

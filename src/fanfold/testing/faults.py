@@ -17,11 +17,12 @@ from weakref import WeakKeyDictionary
 
 from fanfold.engine.context import current
 from fanfold.engine.telling import get_run_logger
+from fanfold.runtime import task_run
 from fanfold.tasks import Task
 from fanfold.testing.ledger import LOOK_S, Gate, Ledger, pause
 
-LOGGED, PRINTED = "said by a logger", "said by a print"
-"""What `telling` says."""
+SAID, LINES = "said", 10
+"""What `telling` says with a number, and how often in each attempt."""
 
 
 class Fault(Protocol):
@@ -71,6 +72,17 @@ class Kill:
             if found or time.monotonic() > deadline:
                 return found
             pause()
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """Stops the worker process until somebody lets it go on; then all goes well."""
+
+    def strike(self, x: int, ledger: Ledger) -> Any:
+        """Note it, then stop."""
+        ledger.note("frozen", x, os.getpid())
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return x
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,18 +186,39 @@ def nested(x: int, depth: int, timeout_s: float) -> int:
     return one + sum(inner.map([x, x], depth - 1, timeout_s).result(timeout_s))
 
 
+def siblings(ledger: Ledger, count: int, timeout_s: float) -> list[bool]:
+    """Submit and map elements of which each waits until so many have begun; return who saw it."""
+    meeting = Task(meet)
+    numbers = range(count)
+    futures = [meeting.submit(x, ledger, "submitted", count, timeout_s) for x in numbers]
+    found = [future.result(timeout_s) for future in futures]
+    return found + meeting.map(numbers, ledger, "mapped", count, timeout_s).result(timeout_s)
+
+
+def meet(x: int, ledger: Ledger, word: str, count: int, timeout_s: float) -> bool:
+    """Note that it began, and wait until so many have; return whether they did in time."""
+    ledger.note(word, x)
+    until = time.monotonic() + timeout_s
+    while len(ledger.counts(word)) < count and time.monotonic() < until:
+        pause()
+    return len(ledger.counts(word)) >= count
+
+
 WORD: ContextVar[str] = ContextVar("fanfold_testing_word", default="unset")
 """Stands for a context variable of a user's."""
 
 
 def telling(gate: Gate, timeout_s: float) -> tuple[list[str], str, bool]:
-    """Log and print a line each, then wait at a gate.
+    """Log and print in turns; then raise at the first attempt, and wait at a gate at the next.
 
     Returns:
         The tags of the run, what is in `WORD`, and whether the gate was opened.
     """
-    get_run_logger().info(LOGGED)
-    print(PRINTED)
+    for number in range(0, LINES, 2):
+        get_run_logger().info("%s %s", SAID, number)
+        print(SAID, number + 1)
+    if task_run.run_count == 1:
+        raise ValueError("once more")
     context = current()
     tags = context.info.tags if context is not None else ()
     return sorted(tags), WORD.get(), gate.wait(timeout_s)
@@ -252,6 +285,14 @@ _inside: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 def noted(x: Any, ledger: Ledger, word: str) -> Any:
     """Note under a word that it ran, and return its argument."""
     ledger.note(word, x if isinstance(x, int) else 0, os.getpid())
+    return x
+
+
+def seated(x: int, ledger: Ledger) -> int:
+    """Note when it begins and ends, and take a moment between, so that others may overlap."""
+    ledger.note("seat", "taken")
+    time.sleep(LOOK_S)
+    ledger.note("seat", "left")
     return x
 
 

@@ -17,9 +17,9 @@ from fanfold.testing.chunks import BEGAN, Echo, Gated
 from fanfold.testing.desk import Desk, opened
 from fanfold.testing.faults import Fault, Plan
 from fanfold.testing.ledger import Gate, Ledger
-from fanfold.testing.traits import pinned
+from fanfold.testing.traits import Manners, manners, pinned
 from fanfold.values.errors import ChunkCancelled
-from fanfold.values.resources import Traits
+from fanfold.values.resources import Resources, Traits
 
 R = TypeVar("R")
 
@@ -41,6 +41,18 @@ class Closed:
     refs: list[Ref]
     processes: set[psutil.Process]
     """All that this process had started, and what that had, just before the session was closed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """Something that a cluster has less of than slots."""
+
+    runner: TaskRunner
+    """Opens sessions on that cluster."""
+    want: Resources
+    """What a chunk asks for, such as one licence."""
+    most: int
+    """How many chunks that want it can run at once; the cluster has more slots."""
 
 
 class Ground:
@@ -69,6 +81,16 @@ class Ground:
         """Return a runner with a single slot, or with few; override it where `runner` has many."""
         return runner
 
+    @pytest.fixture
+    def stock(self) -> Stock | None:
+        """Return something that is scarce on a cluster; override it where `traits.honours` any."""
+        return None
+
+    @pytest.fixture
+    def growing_runner(self) -> TaskRunner | None:
+        """Return a runner whose cluster starts with no worker; override it where one `grows`."""
+        return None
+
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
     def counted(cls, request: pytest.FixtureRequest) -> Generator[set[int], None, None]:
@@ -96,6 +118,10 @@ class Ground:
     def pinned(self, runner: TaskRunner, *, borrowed: bool) -> Traits:
         """Return what a runner must declare; override it for one that isn't in our table."""
         return pinned(runner, borrowed=borrowed)
+
+    def manners(self, runner: TaskRunner) -> Manners:
+        """Return what it must do beyond that; override it for one that isn't in our table."""
+        return manners(runner)
 
     def leftovers(self) -> list[str]:
         """Return what sessions of `runner` left on its cluster, each as a readable name."""

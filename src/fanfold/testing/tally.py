@@ -7,6 +7,7 @@ from typing import Any
 from fanfold.ports.runner import Chunk, Ref, Session, Site, TaskRunner
 from fanfold.testing.ledger import Ledger
 from fanfold.values.messages import Report
+from fanfold.values.resources import PLAIN, Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,11 @@ class _TalliedSession:
         needs: Sequence[Ref] = (),
         shared: Sequence[Ref] = (),
         *,
+        want: Resources = PLAIN,
         done: Callable[[Report], None],
     ) -> Ref:
-        return self._inner.submit(_Noted(chunk, self._ledger), needs, shared, done=done)
+        noted = _Noted(chunk, self._ledger)
+        return self._inner.submit(noted, needs, shared, want=want, done=done)
 
 
 @dataclass(frozen=True, slots=True)

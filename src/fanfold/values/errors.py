@@ -27,6 +27,7 @@
     │   └── HistoryTooNew             a newer version of Fanfold has changed it
     └── InfrastructureError           the cluster failed, not the user's code
         ├── WorkerLost                the process that ran a chunk is gone
+        ├── ClusterLost               the whole cluster is gone
         ├── ValuesLost                values that were on the cluster are gone
         ├── InputsUnreadable          a chunk's arguments can't be unpickled where it should run
         ├── ChunkCancelled            the cluster dropped a chunk
@@ -316,7 +317,11 @@ class InfrastructureError(FanfoldError):
 
 
 class WorkerLost(InfrastructureError):
-    """The process that ran the chunk is gone."""
+    """The process that ran the chunk is gone; the message says what ended it, if that is known."""
+
+
+class ClusterLost(InfrastructureError):
+    """The whole cluster is gone for good: nothing that was sent there will ever come home."""
 
 
 class ValuesLost(InfrastructureError):

@@ -117,6 +117,12 @@ class ChunkDone:
     """Their states, run-length coded in the order of the spans: (state code, count)."""
     seconds: float = 0.0
     """That they took together."""
+    cpu_s: float = 0.0
+    """CPU time, likewise; 0 where that can't be told."""
+    before_bytes: int = 0
+    """What the process held in memory when the chunk began; 0 where nobody can tell."""
+    peak_bytes: int = 0
+    """What it held at most until the chunk ended, likewise."""
     at_us: int
 
 
@@ -154,6 +160,12 @@ class TaskRunEnded:
     """Of a single call that got a name of its own."""
     seconds: float = 0.0
     """That its elements took together."""
+    cpu_s: float = 0.0
+    """CPU time, likewise; 0 where that can't be told."""
+    peak_bytes: int = 0
+    """The most memory that a process held while it ran some of them; 0 where nobody can tell."""
+    rise_bytes: int = 0
+    """How much more that was, at most, than what the process held before."""
     at_us: int
 
 

@@ -61,6 +61,12 @@ class Report:
     """Run-length coded states of the reached elements: (state code, count)."""
     seconds: float = 0.0
     """Wall time that the reached elements took together."""
+    cpu_s: float = 0.0
+    """CPU time, likewise; 0 where that can't be told."""
+    before_bytes: int = 0
+    """What the process held in memory when the chunk began; 0 where nobody can tell."""
+    peak_bytes: int = 0
+    """What it held at most until the chunk ended, likewise."""
     details: Mapping[int, Detail] = field(default_factory=dict)
     """By position in the chunk; only elements that have something to say."""
     staged: Mapping[str, bytes] = field(default_factory=dict)

@@ -68,6 +68,12 @@ class TaskRunRecord:
     """None while it isn't over."""
     seconds: float
     """That its elements took together, so far."""
+    cpu_s: float = 0.0
+    """CPU time, likewise; 0 where that can't be told."""
+    peak_bytes: int = 0
+    """The most memory that a process held while it ran some of them; 0 where nobody can tell."""
+    rise_bytes: int = 0
+    """How much more that was, at most, than what the process held before."""
     counts: Mapping[StateName, int]
     """How many elements are in which state; those that nothing was heard of are PENDING."""
 
@@ -82,6 +88,11 @@ class ChunkRecord:
     spans: tuple[Span, ...]
     states: tuple[tuple[int, int], ...]
     seconds: float
+    cpu_s: float = 0.0
+    before_bytes: int = 0
+    """What its process held in memory when it began."""
+    peak_bytes: int = 0
+    """What its process held at most until it ended."""
     at_us: int
 
 
@@ -198,6 +209,12 @@ class TaskTotal:
     retries: int
     """Attempts after the first of each element."""
     seconds: float
+    cpu_s: float = 0.0
+    """CPU time, likewise; 0 where that can't be told."""
+    peak_bytes: int = 0
+    """The most memory that a process held while it ran some of them; 0 where nobody can tell."""
+    rise_bytes: int = 0
+    """How much more that was, at most, than what the process held before."""
     first_us: int
     """When the first was handed out."""
     last_us: int | None

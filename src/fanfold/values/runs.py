@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from fanfold.values.cards import WithCard
 from fanfold.values.states import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskRun:
+class TaskRun(WithCard):
     """One call of a task."""
 
     id: str
@@ -33,7 +34,7 @@ class TaskRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlowRun:
+class FlowRun(WithCard):
     """One execution of a flow."""
 
     id: str

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from fanfold.values.cards import WithCard
 from fanfold.values.errors import Crashed, FailedRun, RunCancelled, RunError, UnfinishedRun
 
 
@@ -173,7 +174,7 @@ def made() -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class State:
+class State(WithCard):
     """Where one run is, as its user sees it; or what a user's function wants its run to be."""
 
     code: StateName

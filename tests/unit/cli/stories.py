@@ -156,6 +156,9 @@ class Story:
                 task_run_id=made,
                 states=bytes(states),
                 seconds=0.5 * len(states),
+                cpu_s=0.25 * len(states),
+                peak_bytes=310 << 20,
+                rise_bytes=40 << 20,
                 at_us=at_us + SECOND_US,
             ),
         )

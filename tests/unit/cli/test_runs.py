@@ -251,6 +251,21 @@ def test_the_page_of_an_element_that_had_nothing_to_say_has_its_state(story: Sto
     assert "Call\tload\n" in run("runs", "show", "--task", "load").stdout
 
 
+def test_the_page_of_a_task_says_what_its_elements_needed(story: Story) -> None:
+    run_id = story.flow_run()
+    story.task_map(run_id, [StateName.COMPLETED] * 100)
+    story.task_map(run_id, [StateName.COMPLETED], task="load", single=True)
+
+    of_map = run("runs", "show", "--task", "parse").stdout
+    of_call = run("runs", "show", "--task", "load").stdout
+    told = json.loads(run("runs", "show", "--task", "parse", "--json").stdout)
+
+    memory = "up to 310 MiB (40 MiB more than before)"
+    assert f"Needs\tcpu 250 ms, wall 500 ms per element, {memory}\n" in of_map
+    assert f"Needs\tcpu 250 ms, wall 500 ms, {memory}\n" in of_call
+    assert told["task_runs"][0]["cpu_s"] == 25.0
+
+
 def test_an_index_counts_from_the_beginning_of_a_streamed_map(story: Story) -> None:
     run_id = story.flow_run()
     story.task_map(run_id, [StateName.COMPLETED] * 100)

@@ -33,7 +33,7 @@ class Kit:
         self.emulator = Emulator()
         self.stream = Tty(self.emulator)
         self.display = Terminal(lambda: self.stream)
-        self.maps = Maps(lambda: self.display, self.clock, by_itself=False)
+        self.maps = Maps(lambda mode: self.display, self.clock, by_itself=False)
         self.maps.mode = mode
 
     def map(self, name: str, count: int) -> Run:

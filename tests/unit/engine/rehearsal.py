@@ -12,8 +12,9 @@ from typing import Any
 from fanfold.engine.calls import Call
 from fanfold.engine.chunking import Limits
 from fanfold.engine.context import RunInfo
-from fanfold.engine.effects import Commit, Event, Publish, Remake, Submit, Wait
+from fanfold.engine.effects import Commit, Drop, Event, Look, Publish, Remake, Submit, Wait
 from fanfold.engine.inputs import Column, Literal
+from fanfold.engine.patience import Patience
 from fanfold.engine.run import Run
 from fanfold.engine.sources import From, Given, Sources
 from fanfold.engine.spec import Layout, TaskSpec
@@ -71,10 +72,24 @@ class Rehearsal:
         self.published: list[tuple[Run, list[tuple[int, int]]]] = []
         self.commits: list[tuple[Run, Commit]] = []
         self.due: dict[Run, float | None] = {}
+        self.lacking = ""
+        """What the cluster's workers lack."""
+        self.stuck: set[int] = set()
+        """Refs of chunks whose process is stopped, as the cluster sees when it looks."""
+        self.looks = 0
+        self.dropped: list[int] = []
         self._stories: dict[Run, Any] = {}
         self._news: deque[tuple[Run, dict[str, Any]]] = deque()
 
-    def map(self, name: str, sources: Sources, count: int, **limits: Any) -> Run:
+    def map(
+        self,
+        name: str,
+        sources: Sources,
+        count: int,
+        *,
+        patience: Patience | None = None,
+        **limits: Any,
+    ) -> Run:
         """Make a run and start it."""
         call = Call(
             spec=TaskSpec(
@@ -83,6 +98,7 @@ class Rehearsal:
             sources=sources,
             count=count,
             limits=Limits(**limits),
+            patience=patience or Patience(),
         )
         run = Run(call, self.stage)  # type: ignore[arg-type]
         self.tell(run)
@@ -228,7 +244,7 @@ class Rehearsal:
             for upstream in run.upstream:
                 if run not in upstream.dependents:
                     upstream.dependents.append(run)
-        answer: Any = Event(now=self.now, slots=self.stage.slots(), **what)
+        answer: Any = Event(now=self.now, slots=self.stage.slots(), lacking=self.lacking, **what)
         try:
             for _ in range(MOST_EFFECTS):
                 effect = self._stories[run].send(answer)
@@ -255,7 +271,7 @@ class Rehearsal:
                 upstream.dependents.remove(run)
                 self._release(upstream)
 
-    def _perform(self, run: Run, effect: Submit | Publish | Commit | Remake) -> Any:
+    def _perform(self, run: Run, effect: Submit | Look | Drop | Publish | Commit | Remake) -> Any:
         if isinstance(effect, Submit):
             ref = len(self.sent)
             self.sent.append(Sent(run, effect.work, effect.needs, ref))
@@ -266,6 +282,12 @@ class Rehearsal:
             self._news += [(other, {"arrived": (run, effect.spans)}) for other in run.dependents]
         elif isinstance(effect, Commit):
             self.commits.append((run, effect))
+        elif isinstance(effect, Look):
+            self.looks += 1
+            stuck = [one for one, ref in effect.chunks.items() if ref in self.stuck]
+            self._news.append((run, {"looked": (list(effect.chunks), stuck)}))
+        elif isinstance(effect, Drop):
+            self.dropped += effect.refs
         else:
             self._news += [(upstream, {"lost": effect.refs}) for upstream in run.upstream]
         return None

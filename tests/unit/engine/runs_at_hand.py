@@ -18,6 +18,7 @@ class Stage:
     """A session as far as runs look at it."""
 
     traits: Traits = field(default_factory=Traits)
+    dashboard: str = ""
 
     def slots(self) -> Slots:
         return Slots(now=1, most=1)

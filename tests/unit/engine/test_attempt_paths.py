@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,6 +98,12 @@ class Silent:
 
     def say(self, message: bytes) -> None:
         """Let nobody hear of it."""
+
+    def session(self, heard: Any) -> None:
+        """Carry nothing further."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def stopping(self) -> bool:
         return False

@@ -13,8 +13,8 @@ import pytest
 from fanfold.engine.arguments import resolved, settled
 from fanfold.engine.binding import Bound, bind_map, bind_submit
 from fanfold.engine.context import RunContext, running
-from fanfold.engine.direct import HERE
 from fanfold.engine.futures import MapFuture, TaskFuture
+from fanfold.engine.here import HERE
 from fanfold.engine.marks import allow_failure, opaque, quote, unmapped
 from fanfold.engine.run import Run
 from fanfold.engine.sources import From, Given, Sources

@@ -6,6 +6,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ from fanfold.ports.runner import Chunk
 from fanfold.values.errors import Crashed, SessionClosed, ValuesLost, WorkerLost
 from fanfold.values.ids import new_id
 from fanfold.values.messages import Report
-from fanfold.values.resources import Slots, Traits
+from fanfold.values.resources import PLAIN, Resources, Slots, Traits
 
 DEADLINE_S = 5.0
 
@@ -49,6 +50,12 @@ class Handed:
     def stopping(self) -> bool:
         return False
 
+    def session(self, heard: Any) -> None:
+        """Carry nothing further."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def run(self) -> None:
         lost = [at for at, need in enumerate(self.needs) if need.values is None]
         if lost:
@@ -62,6 +69,7 @@ class Handing:
     """A session that runs nothing by itself."""
 
     traits = Traits()
+    dashboard = ""
 
     def __init__(self) -> None:
         self.handed: queue.Queue[Handed] = queue.Queue()
@@ -74,6 +82,12 @@ class Handing:
             raise RuntimeError("slots are out of order")
         return Slots(now=2, most=2)
 
+    def lacking(self, want: Resources) -> str:
+        return ""
+
+    def stuck(self, refs: Collection[Place]) -> Collection[Place]:
+        return ()
+
     def share(self, key: str, payload: bytes) -> Any:
         return payload
 
@@ -83,6 +97,7 @@ class Handing:
         needs: Sequence[Place] = (),
         shared: Sequence[Any] = (),
         *,
+        want: Resources = PLAIN,
         done: Callable[[Report], None],
     ) -> Place:
         if self.refuses:

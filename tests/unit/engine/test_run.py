@@ -463,6 +463,20 @@ def test_a_cancel_ends_what_waits_at_once_and_lets_the_rest_come_home(play: Rehe
     assert run.over and not play.air
 
 
+def test_a_cancel_makes_no_object_per_element_and_keeps_what_was_tried(play: Rehearsal) -> None:
+    run = play.over_items("map", range(10_000), chunk_size=2, max_in_flight=2)
+    play.home(play.air[0], C, R, details={1: again(60.0)})
+    flying = play.air[0]
+
+    play.cancel(run)
+    play.cancelled(flying)
+
+    assert labels(run) == ["Completed", *["Cancelled"] * 9_999]
+    assert run.over
+    assert len({id(detail) for detail in run.details.values()}) <= 3
+    assert [run.details[index].attempts for index in (1, 2, 9_999)] == [1, 0, 0]
+
+
 def test_late_reports_of_a_cancelled_map_change_nothing(play: Rehearsal) -> None:
     run = play.over_items("map", range(2), chunk_size=1)
     sent = play.air[0]
@@ -559,7 +573,8 @@ def test_a_staged_segment_is_committed_after_a_second_at_most(play: Rehearsal) -
     play.pass_time(COMMIT_S)
 
     assert [dict(commit.records) for _, commit in play.commits] == [{"one": b"", "two": b""}]
-    assert play.due[run] is None
+    # Nothing is to be done until the chunk that is left has been silent for long.
+    assert play.due[run] == 100.0 + run.call.patience.word_s
 
 
 def test_an_index_is_counted_once_though_an_element_fails_at_that_moment(play: Rehearsal) -> None:
@@ -623,7 +638,7 @@ def test_a_map_that_is_given_up_ends_whatever_it_was_doing(play: Rehearsal) -> N
 
     assert run.over
     assert labels(run) == ["Completed", *["Crashed"] * 5]
-    assert str(error_of(run, 5)) == "Fanfold failed"
+    assert str(error_of(run, 5)) == "map[5]: Fanfold failed"
 
 
 def play_quickly(play: Rehearsal, runs: list[Run]) -> None:

@@ -40,7 +40,7 @@ def fails_on_sevens(x: int) -> int:
 def over(work: Any, *iterables: Any, max_in_flight: int | None = None) -> Any:
     """Map a task over iterators, in the flow around."""
     return stream(
-        lambda columns, first: work.map(*columns), *iterables, max_in_flight=max_in_flight
+        lambda columns, first, of: work.map(*columns), *iterables, max_in_flight=max_in_flight
     )
 
 

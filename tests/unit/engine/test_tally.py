@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from fanfold.engine.chunking import Batch
 from fanfold.engine.tally import (
     MOST_DETAILS,
     Alike,
@@ -17,6 +18,7 @@ from fanfold.engine.tally import (
     span,
     summary,
 )
+from fanfold.engine.tally import alike as alike_of
 from fanfold.values.messages import Detail
 from fanfold.values.states import StateName
 from tests.unit.engine.runs_at_hand import done, failed, made
@@ -51,6 +53,29 @@ def test_every_state_is_counted_under_its_word() -> None:
         retries=2,
         first=First(text="ValueError: bad date", index=8),
     )
+
+
+def test_what_was_handed_to_workers_and_is_not_home_is_counted() -> None:
+    run = made("embed", 20)
+    run.flights.leave("1", Batch(spans=((0, 5),)), [], 0.0)
+    run.flights.leave("2", Batch(spans=((5, 8),)), [], 0.0)
+    done(run, 0, 5)
+    run.flights.land("1")
+
+    assert count(run) == Counts(total=20, done=5, out=3)
+
+
+def test_failures_of_some_elements_are_grouped_as_those_of_all_are() -> None:
+    run = made("embed", 20)
+    for index in (3, 5, 7):
+        failed(run, index, "bad date", where="embed.py:12 in embed")
+    failed(run, 9, "lost", state=StateName.CRASHED)
+
+    assert [str(one) for one in alike_of(run, range(20))] == [
+        "3 x embed: ValueError: bad date (elements 3, 5, 7; embed.py:12 in embed)",
+        "1 x embed: ValueError: lost (element 9)",
+    ]
+    assert [one.count for one in alike_of(run, range(5, 8))] == [2]
 
 
 def test_the_failure_that_was_shown_stays_the_first() -> None:

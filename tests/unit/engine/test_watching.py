@@ -2,6 +2,7 @@
 
 import gc
 import io
+import logging
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -66,7 +67,7 @@ class Kit:
     def __init__(self, mode: Mode = Mode.LIVE) -> None:
         self.clock = Clock()
         self.seen = Seen()
-        self.maps = Maps(lambda: self.seen, self.clock, by_itself=False)
+        self.maps = Maps(lambda mode: self.seen, self.clock, by_itself=False)
         self.maps.mode = mode
 
 
@@ -248,7 +249,7 @@ def test_a_display_that_fails_is_told_of_and_left_alone(caplog: pytest.LogCaptur
 def looked_after() -> Iterator[tuple[Maps, Seen]]:
     """Maps with their thread; what it shows is taken off at the end."""
     seen = Seen()
-    maps = Maps(lambda: seen)
+    maps = Maps(lambda mode: seen)
     maps.mode = Mode.LIVE
     yield maps, seen
     maps.close()
@@ -328,6 +329,65 @@ def test_a_notebook_is_no_terminal() -> None:
     stream = OutStream.__new__(OutStream)
 
     assert not watching.is_terminal(stream)
+
+
+@pytest.mark.parametrize(
+    ("want", "mode"),
+    [
+        ("auto", Mode.NOTEBOOK),
+        ("on", Mode.NOTEBOOK),
+        ("plain", Mode.PLAIN),
+        ("off", Mode.OFF),
+    ],
+)
+def test_in_a_kernel_maps_are_shown_in_cells_unless_the_setting_says_otherwise(
+    want: str, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "in_notebook", lambda: True)
+
+    assert chosen(want, io.StringIO()) is mode
+
+
+def test_the_shell_of_a_terminal_is_no_notebook() -> None:
+    assert not watching.in_notebook()
+
+
+def test_a_display_that_cannot_be_loaded_is_told_of_and_left_alone(
+    looked_after: tuple[Maps, Seen], caplog: pytest.LogCaptureFixture
+) -> None:
+    maps, seen = looked_after
+    told = threading.Event()
+
+    def fail(mode: Mode) -> None:
+        raise RuntimeError("no such module")
+
+    class Told(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.set()
+
+    seen.prepare = fail  # type: ignore[method-assign]
+    watching.logger.addHandler(handler := Told())
+    run = made("embed", 10)
+    maps.watch(run)
+
+    assert told.wait(DEADLINE_S)
+    watching.logger.removeHandler(handler)
+    assert not seen.looks
+    assert maps.mode is Mode.OFF
+
+
+def test_a_streamed_map_of_a_flow_that_is_over_is_told_of_though_none_of_its_runs_is_left() -> None:
+    kit = Kit()
+    run = made("embed", 10)
+    run.owner = flow = object()
+    kit.maps.watch(run, "stream")
+    kit.clock.now += 1.0
+    done(run, 0, 10)
+    kit.maps.unwatch(run, "stream")
+
+    kit.maps.over(flow)
+
+    assert kit.seen.looks == [([], [("embed", Counts(total=10, done=10), 1.0)])]
 
 
 @pytest.mark.parametrize("word", ["off", "plain"])

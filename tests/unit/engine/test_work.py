@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ class Site:
 
     def say(self, message: bytes) -> None:
         self.said.append(message)
+
+    def session(self, heard: Any) -> None:
+        """Carry nothing further."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def stopping(self) -> bool:
         return self.stops

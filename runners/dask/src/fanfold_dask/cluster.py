@@ -39,16 +39,54 @@ _KEEPER = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """What a cluster becomes by itself."""
+
+    most: int = 0
+    """Slots that it can have; 0 if that isn't known."""
+    grows: bool = False
+    """Whether workers come when there is work."""
+
+
+FIXED = Growth()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a keeper is to start; travels to it."""
+
+    folder: str
+    """Private and on a local disk."""
+    cluster_kwargs: dict[str, Any]
+    """For LocalCluster."""
+    adapt_kwargs: dict[str, Any]
+    """For its `adapt`; empty for a cluster of a fixed size."""
+    plain: bool
+    """Whether the number of workers and threads is Dask's default rather than ours."""
+    config: dict[str, Any] | None
+    """Dask's configuration in the driver."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OwnCluster:
     """A cluster whose keeper is our child process; ends when our end of its input closes."""
 
     keeper: subprocess.Popen[bytes]
     folder: Path
-    """Private and on a local disk; the workers' scratch space, and the marks of started chunks."""
+    """The workers' scratch space, and the marks of started chunks."""
     address: str
     """The scheduler's."""
-    slots: int
-    """Threads of all workers; one that dies is replaced."""
+    most: int
+    """Threads of all workers that it can have; one that dies is replaced."""
+    grows: bool
+    """Whether workers come when there is work, and go."""
+    dashboard: str
+    """Address of its web page, or nothing."""
+
+    @property
+    def growth(self) -> Growth:
+        """What it becomes by itself."""
+        return Growth(most=self.most, grows=self.grows)
 
     @property
     def marks(self) -> Path:
@@ -75,18 +113,24 @@ class Boot:
         """
         deadline = time.monotonic() + START_TIMEOUT_S
         told = self.folder / "cluster.json"
-        while not told.exists():
-            try:
-                # Waits for the process's end, so that a failed start is known at once.
-                self.keeper.wait(timeout=0.005)
-            except subprocess.TimeoutExpired:
-                if time.monotonic() < deadline:
-                    continue
-            failure = self._failure()
-            _end(self.keeper, self.folder)
-            raise InfrastructureError(f"The local Dask cluster didn't start: {failure}")
-        cluster = json.loads(told.read_text())
+        try:
+            while not told.exists():
+                try:
+                    # Waits for the process's end, so that a failed start is known at once.
+                    self.keeper.wait(timeout=0.005)
+                except subprocess.TimeoutExpired:
+                    if time.monotonic() < deadline:
+                        continue
+                raise InfrastructureError(f"The local Dask cluster didn't start: {self._failure()}")
+            cluster = json.loads(told.read_text())
+        except BaseException:
+            self.end()
+            raise
         return OwnCluster(keeper=self.keeper, folder=self.folder, **cluster)
+
+    def end(self) -> None:
+        """Give it up, and wait until nothing is left of it; idempotent."""
+        _end(self.keeper, self.folder)
 
     def _failure(self) -> str:
         failure = self.folder / "failure"
@@ -97,8 +141,15 @@ class Boot:
         return f"its process ended with status {self.keeper.returncode}"
 
 
-def start(cluster_kwargs: Mapping[str, Any]) -> Boot:
+def start(
+    cluster_kwargs: Mapping[str, Any], adapt_kwargs: Mapping[str, Any], *, plain: bool
+) -> Boot:
     """Start a cluster's process and return at once, without importing Dask here.
+
+    Args:
+        cluster_kwargs: For LocalCluster.
+        adapt_kwargs: For its `adapt`; empty for a cluster of a fixed size.
+        plain: Whether what isn't given is as Dask has it rather than as we do.
 
     Raises:
         InfrastructureError: The process can't be started.
@@ -106,10 +157,16 @@ def start(cluster_kwargs: Mapping[str, Any]) -> Boot:
     folder = Path(tempfile.mkdtemp(prefix="fanfold-dask-"))
     (folder / _MARKS).mkdir()
     path = [entry or os.getcwd() for entry in sys.path]
-    # What the user set with dask.config.set counts for the cluster; read only if Dask is imported.
-    config = getattr(sys.modules.get("dask.config"), "global_config", None)
+    order = Order(
+        folder=str(folder),
+        cluster_kwargs=dict(cluster_kwargs),
+        adapt_kwargs=dict(adapt_kwargs),
+        plain=plain,
+        # What the user set with dask.config.set counts too; read only if Dask is imported.
+        config=getattr(sys.modules.get("dask.config"), "global_config", None),
+    )
     try:
-        order = pickle.dumps(path) + pickle.dumps((str(folder), dict(cluster_kwargs), config))
+        orders = pickle.dumps(path) + pickle.dumps(order)
         keeper = subprocess.Popen(
             [os.fsdecode(multiprocessing.spawn.get_executable()), "-c", _KEEPER],
             stdin=subprocess.PIPE,
@@ -119,7 +176,7 @@ def start(cluster_kwargs: Mapping[str, Any]) -> Boot:
             start_new_session=True,
         )
         assert keeper.stdin is not None
-        keeper.stdin.write(order)
+        keeper.stdin.write(orders)
         keeper.stdin.flush()
     except (OSError, pickle.PicklingError, TypeError, AttributeError) as error:
         shutil.rmtree(folder, ignore_errors=True)

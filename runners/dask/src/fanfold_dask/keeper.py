@@ -1,76 +1,72 @@
 """The process that keeps a cluster of our own: scheduler, nannies and, below them, the workers."""
 
+import dataclasses
 import json
 import logging
 import pickle
 import shutil
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import dask.config
 import psutil
-from dask.system import CPU_COUNT
-from distributed import LocalCluster, Nanny
+from distributed import Nanny
+
+from fanfold_dask import local
+from fanfold_dask.addresses import masked, remember
+from fanfold_dask.cluster import Order
+from fanfold_dask.native import NativeCluster, reason
 
 END_TIMEOUT_S = 2.0
 """For Dask to see that its workers are gone; takes 0.1 s."""
 
-_DEFAULTS: dict[str, Any] = {
-    # One thread per process: tasks of a map are plain Python and would share an interpreter lock.
-    "threads_per_worker": 1,
-    "dashboard_address": None,
-}
 
-
-def keep(order: BinaryIO) -> None:
-    """Start a cluster, tell its address in a file, and end all of it when `order` ends.
+def keep(orders: BinaryIO) -> None:
+    """Start a cluster, tell its address in a file, and end all of it when `orders` ends.
 
     Args:
-        order: Holds a pickle of folder, arguments of the cluster and Dask's configuration; then
-            stays open as long as the driver lives and wants the cluster.
+        orders: Holds a pickled `Order`; then stays open as long as the driver lives and wants the
+            cluster.
     """
-    name, cluster_kwargs, config = pickle.load(order)
-    folder = Path(name)
+    order: Order = pickle.load(orders)
+    folder = Path(order.folder)
+    remember(order.cluster_kwargs)
+    # Another cluster may be faster at the port that was free, and nobody needs to know.
+    warnings.filterwarnings("ignore", message="Port .* is already in use")
     try:
-        if config is not None:
-            dask.config.update(dask.config.global_config, config)
-        cluster = LocalCluster(**_arguments(folder, cluster_kwargs))
+        if order.config is not None:
+            dask.config.update(dask.config.global_config, order.config)
+        cluster, told = _start(order)
     except Exception as error:
         # Nothing is lost: the driver raises it.
-        (folder / "failure").write_text(_reason(error))
+        (folder / "failure").write_text(masked(reason(error)))
         return
-    slots = sum(worker["nthreads"] for worker in cluster.scheduler_info["workers"].values())
-    told = {"address": cluster.scheduler_address, "slots": slots}
     _tell(folder / "cluster.json", json.dumps(told))
-    order.read()
+    orders.read()
     _end(cluster)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _arguments(folder: Path, cluster_kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return what LocalCluster gets: the user's arguments over our defaults."""
-    arguments: dict[str, Any] = {"local_directory": str(folder), **_DEFAULTS, **cluster_kwargs}
-    if cluster_kwargs.get("n_workers") is None:
-        threads = int(arguments["threads_per_worker"] or 1)
-        arguments["n_workers"] = max(1, CPU_COUNT // threads)
-    scheduler: dict[str, Any] = {
-        # A dead worker's chunks come home at once; the engine decides what runs again.
-        "allowed_failures": 0,
-        **(cluster_kwargs.get("scheduler_kwargs") or {}),
+def _start(order: Order) -> tuple[NativeCluster, dict[str, Any]]:
+    """Start a cluster, and return it with what the driver needs to know of it."""
+    arguments = {
+        "local_directory": order.folder,
+        **order.cluster_kwargs,
+        "scheduler_kwargs": {
+            # A dead worker's chunks come home at once; the engine decides what runs again.
+            "allowed_failures": 0,
+            **(order.cluster_kwargs.get("scheduler_kwargs") or {}),
+        },
     }
-    if arguments["dashboard_address"] is None:
-        # Without a dashboard the scheduler still serves its health and metrics, by default at 8787.
-        scheduler.setdefault("dashboard_address", "127.0.0.1:0")
-    arguments["scheduler_kwargs"] = scheduler
-    return arguments
-
-
-def _reason(error: BaseException) -> str:
-    """Return what began it, for Dask wraps a worker's own words two or three times."""
-    while (before := error.__cause__ or error.__context__) is not None:
-        error = before
-    return f"{type(error).__name__}: {error}"
+    cluster, dashboard = local.start(arguments, order.adapt_kwargs, plain=order.plain)
+    address = cluster.scheduler_address
+    if address.startswith("inproc://"):
+        cluster.close()
+        raise ValueError("with this worker_class a cluster needs protocol='tcp://' too")
+    growth = dataclasses.asdict(local.growth(cluster))
+    return cluster, {"address": address, "dashboard": dashboard, **growth}
 
 
 def _tell(file: Path, text: str) -> None:
@@ -79,11 +75,14 @@ def _tell(file: Path, text: str) -> None:
     fresh.rename(file)
 
 
-def _end(cluster: LocalCluster) -> None:
+def _end(cluster: NativeCluster) -> None:
     """End the workers, what they started, and the rest, without waiting for what users run."""
     logging.disable()
+    if cluster._adaptive is not None:
+        # Or it would start others in place of those that are killed below.
+        cluster.sync(_stop_adapting, cluster)
     victims: list[psutil.Process] = []
-    for nanny in cluster.workers.values():
+    for nanny in list(cluster.workers.values()):
         if isinstance(nanny, Nanny) and nanny.pid is not None:
             # Or it would start another worker in place of the one that is killed below.
             nanny.close_gracefully()
@@ -95,3 +94,7 @@ def _end(cluster: LocalCluster) -> None:
             victim.kill()
     # Properly all the same, or multiprocessing's tracker complains about semaphores.
     cluster.close(timeout=END_TIMEOUT_S)
+
+
+async def _stop_adapting(cluster: NativeCluster) -> None:
+    cluster._adaptive.stop()

@@ -1,5 +1,6 @@
 """What Ray's errors mean to Fanfold."""
 
+import re
 from collections.abc import Sequence
 
 from ray import exceptions
@@ -12,16 +13,18 @@ from fanfold.values.errors import (
     WorkerLost,
 )
 
+_LOSSES: tuple[tuple[type[BaseException], str], ...] = (
+    (exceptions.OutOfMemoryError, "was ended by Ray's memory monitor for the memory of its node"),
+    (exceptions.NodeDiedError, "was lost with its node"),
+    (exceptions.LocalRayletDiedError, "was lost with its node"),
+    (exceptions.WorkerCrashedError, ""),
+)
+"""How a worker ended, as far as the error says so."""
+
+_USED = re.compile(r"[\d.]+ ?\w?i?B used / [\d.]+ ?\w?i?B limit")
+"""In Ray's account of a node's memory."""
+
 _MEANINGS: tuple[tuple[tuple[type[BaseException], ...], type[InfrastructureError]], ...] = (
-    (
-        (
-            exceptions.WorkerCrashedError,
-            exceptions.NodeDiedError,
-            exceptions.LocalRayletDiedError,
-            exceptions.OutOfMemoryError,
-        ),
-        WorkerLost,
-    ),
     ((exceptions.TaskCancelledError,), ChunkCancelled),
     (
         (
@@ -56,10 +59,31 @@ def translate(
     # task's worker. If we don't know which one, any may be gone.
     if needs and isinstance(error, exceptions.RayTaskError) and _is_of_ray(cause):
         return ValuesLost(f"Values that the chunk needs are gone: {cause}", range(len(needs)))
+    for kind, _ in _LOSSES:
+        if isinstance(cause, kind):
+            return worker_lost("", how_lost(cause))
     for kinds, meaning in _MEANINGS:
         if isinstance(cause, kinds):
             return meaning(f"{type(cause).__name__}: {cause}")
     return InfrastructureError(f"Ray could not run the chunk: {type(error).__name__}: {error}")
+
+
+def how_lost(error: BaseException) -> str:
+    """Return how a worker ended, as far as Ray's own error says so; else empty."""
+    how = next((how for kind, how in _LOSSES if isinstance(error, kind)), "")
+    used = _USED.search(str(error)) if isinstance(error, exceptions.OutOfMemoryError) else None
+    return f"{how} ({used[0]})" if used else how
+
+
+def worker_lost(worker: str, how: str) -> WorkerLost:
+    """Return the error for a chunk whose process is gone.
+
+    Args:
+        worker: Which, if that is known.
+        how: How it ended, if that is known.
+    """
+    name = f"worker {worker}" if worker else "the worker"
+    return WorkerLost(f"While it ran the chunk, {name} {how or 'ended, and nobody knows how'}.")
 
 
 def _places(needs: Sequence[str], lost: str) -> list[int]:

@@ -2,110 +2,201 @@
 
 import logging
 import os
+import signal
 import threading
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import ray
-from ray._private import ray_constants
-from ray.exceptions import RayError
 
 from fanfold.values.errors import InfrastructureError
+from fanfold_ray import tokens
+from fanfold_ray.addresses import bare, masked, place, shown, warn_exposed
+from fanfold_ray.connection import Connection
+from fanfold_ray.head import Head, current
+from fanfold_ray.reaching import check_dashboard, loopback_only, reach, told
+
+logger = logging.getLogger("fanfold.runners")
+
+OWN = "local"
+"""The address that always starts a Ray."""
+FOUND_PATIENCE_S = 45.0
+"""Longest patience with the head of a Ray that somebody else connected this process to: after a
+minute without it Ray ends the process, and the run should be told before."""
 
 _QUIET: Mapping[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-_LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+_STILLBORN = "Starting Ray client server failed"
+_NEVER = "RAY_gcs_rpc_server_reconnect_timeout_s", "31536000"
+"""By default Ray ends this process after a minute without the head. Connections look themselves,
+and give up in time."""
 
 
-class _Started:
-    """A connection that we made, and how many sessions use it."""
+class _Current:
+    """The connection of this process, how many sessions use it, and what it was made from."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, connection: Connection, address: str, init_kwargs: Mapping[str, Any]
+    ) -> None:
+        self.connection = connection
+        self.address = address
+        self.init_kwargs = init_kwargs
         self.sessions = 0
 
 
 _lock = threading.Lock()
-_current: _Started | None = None
+_current: _Current | None = None
 
 
-def join(address: str | None, init_kwargs: Mapping[str, Any]) -> Callable[[], None]:
-    """Connect this process to Ray unless it is already; return what undoes just that.
-
-    What is returned is called once. Thread-safe.
+def join(address: str | None, init_kwargs: Mapping[str, Any], patience_s: float) -> Connection:
+    """Connect this process to Ray unless it is already; `leave` undoes just that. Thread-safe.
 
     Raises:
+        UsageError: Ray can't take these arguments.
         InfrastructureError: Ray can't be reached or started.
     """
     global _current
     with _lock:
-        if not ray.is_initialized():
-            _connect(address or os.environ.get("RAY_ADDRESS") or "local", init_kwargs)
-            _current = _Started()
-        else:
-            _refuse_another(address)
+        if _current is not None and not _current.connection.usable:
+            _current.connection.end()
+            _current = None
         if _current is None:
-            return _stay
-        joined = _current
-        joined.sessions += 1
-    return lambda: _leave(joined)
+            if ray.is_initialized():
+                _current = _found(address, init_kwargs, patience_s)
+            else:
+                _current = _made(_chosen(address), init_kwargs, patience_s)
+        else:
+            _refuse_another(_current, address, init_kwargs)
+        _current.sessions += 1
+        return _current.connection
 
 
-def _refuse_another(address: str | None) -> None:
+def leave(connection: Connection) -> None:
+    """Shut Ray down if we started it or connected to it, and this was its last session."""
+    global _current
+    with _lock:
+        # A lost one was dropped, and somebody may have called `ray.shutdown` and started another.
+        if _current is None or _current.connection is not connection:
+            return
+        _current.sessions -= 1
+        if _current.sessions:
+            return
+        _current = None
+        connection.end()
+
+
+def _chosen(address: str | None) -> str:
+    if address in (None, "auto"):
+        return os.environ.get("RAY_ADDRESS") or address or OWN
+    return str(address)
+
+
+def _found(address: str | None, init_kwargs: Mapping[str, Any], patience_s: float) -> _Current:
+    """Watch a connection that somebody else made, such as the user by `ray.init`."""
+    here = _gcs_address()
+    found = Connection(here, current(), min(patience_s, FOUND_PATIENCE_S), made=False, again=None)
+    joined = _Current(found, here, {})
+    try:
+        _refuse_another(joined, address, init_kwargs)
+    except InfrastructureError:
+        found.end()
+        raise
+    return joined
+
+
+def _made(address: str, init_kwargs: Mapping[str, Any], patience_s: float) -> _Current:
+    head = _connect(address, init_kwargs)
+    again = None if address == OWN else partial(_connect, address, init_kwargs)
+    name = _gcs_address() if address in (OWN, "auto") else address
+    return _Current(
+        Connection(name, head, patience_s, made=True, again=again), address, init_kwargs
+    )
+
+
+def _gcs_address() -> str:
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def _refuse_another(joined: _Current, address: str | None, init_kwargs: Mapping[str, Any]) -> None:
     """Refuse an address that isn't the one this process is connected to."""
-    if address in (None, "auto", "local") or str(address).startswith("ray://"):
-        return
-    here = ray.get_runtime_context().gcs_address
-    if address != here:
+    here = {joined.address, joined.connection.name}
+    if address not in (None, "auto", OWN) and not here & {address, bare(str(address))}:
         raise InfrastructureError(
-            f"Ray at {address!r} can't be used: this process is connected to the Ray at {here!r}. "
-            "Leave the address out to use that one, or call ray.shutdown() first."
+            f"Ray at {masked(address)} can't be used: this process is connected to the Ray at "
+            f"{joined.connection.name}, and a process can be connected to one only. Leave the "
+            "address out to use that one, or call ray.shutdown() first."
+        )
+    if init_kwargs and init_kwargs != joined.init_kwargs:
+        logger.warning(
+            "This process is connected to Ray at %s already, so init_kwargs=%s isn't used.",
+            joined.connection.name,
+            shown(init_kwargs),
         )
 
 
-def _stay() -> None:
-    """Leave a borrowed Ray as it is."""
+def _connect(address: str, init_kwargs: Mapping[str, Any]) -> Head:
+    """Call `ray.init`, quietly and within bounds; return the head.
+
+    Raises:
+        UsageError: Ray can't take these arguments.
+        InfrastructureError: Ray can't be reached or started.
+    """
+    options: dict[str, Any] = {"address": bare(address), **_QUIET}
+    with ExitStack() as around:
+        around.enter_context(_signals_kept())
+        around.enter_context(_variable(*_NEVER))
+        if address == OWN:
+            options["include_dashboard"] = False
+            check_dashboard(init_kwargs)
+            around.enter_context(loopback_only())
+            around.enter_context(tokens.kept_private())
+        elif address != "auto":
+            reach(address, around)
+        try:
+            told_by_ray = _initialised(options | dict(init_kwargs))
+        except Exception as error:
+            # Nothing is lost: it is told, in terms of what to do about it.
+            raise told(address, init_kwargs, error) from None
+    where = place(address)
+    if where is not None and not where.loopback and not tokens.asked():
+        warn_exposed(address)
+    return current(told_by_ray.dashboard_url or "")
 
 
-def _leave(joined: _Started) -> None:
-    global _current
-    with _lock:
-        joined.sessions -= 1
-        # Somebody may have called `ray.shutdown` and started another Ray since: that isn't ours.
-        if joined.sessions or joined is not _current:
-            return
-        _current = None
-        if ray.is_initialized():
-            ray.shutdown()
-
-
-def _connect(address: str, init_kwargs: Mapping[str, Any]) -> None:
-    options: dict[str, Any] = {"address": address, **_QUIET}
+def _initialised(options: Mapping[str, Any], *, again: bool = True) -> Any:
+    """Call `ray.init`; leave nothing half made if it fails."""
     try:
-        if address == "local":
-            with loopback_only():
-                options["include_dashboard"] = False
-                ray.init(**(options | dict(init_kwargs)))
-        else:
-            ray.init(**(options | dict(init_kwargs)))
-    except (RayError, OSError, RuntimeError) as error:
-        raise InfrastructureError(f"Ray at {address!r} can't be used: {error}") from error
+        return ray.init(**options)
+    except Exception as error:
+        with suppress(Exception):
+            ray.shutdown()
+        # Each client gets a server process of its own, and now and then one dies as it is forked.
+        if again and _STILLBORN in str(error):
+            return _initialised(options, again=False)
+        raise
 
 
 @contextmanager
-def loopback_only() -> Generator[None, None, None]:
-    """Keep a Ray that starts meanwhile from listening on all interfaces.
-
-    Ray binds to loopback only when its node's address is 127.0.0.1, and on Linux it replaces that
-    by an outward one wherever it is given. This switch, off by default on other systems, stops it;
-    Ray reads the variable once, at its import, hence both.
-    """
-    before = os.environ.get(_LOOPBACK_VARIABLE), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ[_LOOPBACK_VARIABLE], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+def _signals_kept() -> Generator[None]:
+    """Keep Ray from taking SIGTERM over: flows that are told to end do so in order."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if main else None
     try:
         yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before[1]
-        if before[0] is None:
-            del os.environ[_LOOPBACK_VARIABLE]
-        else:
-            os.environ[_LOOPBACK_VARIABLE] = before[0]
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Generator[None]:
+    """Set an environment variable meanwhile, unless it is set."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)

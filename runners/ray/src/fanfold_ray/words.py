@@ -8,22 +8,28 @@ session that speaks a process: half a second and 70 MB.
 
 Keys are `session/ticket/first`: the driver's number for the submit, and how many messages of that
 chunk went before. The messages of a chunk are put by one thread, one batch after another, so a
-listing that holds a batch holds all earlier ones that were not taken.
+listing that holds a batch holds all earlier ones that were not taken. Beside them lie, for each
+chunk, the place where it runs (`session/ticket/place`), put by the worker, and what it is told to
+do (`session/ticket/order`), put by the driver and read when a signal comes.
 """
 
 import pickle
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ray.experimental import internal_kv
+from fanfold_ray import table
 
 INTERVAL_S = 0.2
 """Between two puts of a chunk, and between two looks of the driver: words are home in 0.4 s."""
 
-_NAMESPACE = b"fanfold"
+INTERRUPT = b"interrupt"
+"""The order to end the running element, by an exception in its thread."""
+RECALL = b"recall"
+"""No order at all: the driver wanted the chunk back only if it was still waiting for a slot."""
 
-# Marked as private and yet what Ray's own libraries use from outside its core.
-_table: Any = internal_kv
+_NAMESPACE = b"fanfold"
+_PLACE = b"place"
+_ORDER = b"order"
 
 
 class Batch(NamedTuple):
@@ -35,18 +41,76 @@ class Batch(NamedTuple):
     messages: list[bytes]
 
 
-def put(session: str, batch: Batch) -> None:
-    """Lay a batch down for the driver; blocks for a round trip to the head node.
+class Place(NamedTuple):
+    """Where a chunk runs."""
+
+    ticket: int
+    node: str
+    """Ray's id of the node, in hex."""
+    worker: str
+    """The process, as reports name it."""
+
+
+def put(session: str, batch: Batch) -> bytes:
+    """Lay a batch down for the driver and return its key; blocks for a round trip to the head node.
 
     Raises:
         RayError: The head node doesn't answer.
     """
-    key = _key(session, batch.ticket, batch.first)
-    _table._internal_kv_put(key, pickle.dumps(batch.messages), namespace=_NAMESPACE)
+    key = _key(session, batch.ticket, b"%d" % batch.first)
+    table.put(key, pickle.dumps(batch.messages), _NAMESPACE)
+    return key
 
 
-def take(session: str) -> Iterator[Batch]:
-    """Take all batches of a session, the order of each chunk kept; blocks.
+def taken(key: bytes) -> bool:
+    """Return whether the driver has taken a batch; blocks.
+
+    Raises:
+        RayError: The head node doesn't answer.
+    """
+    return not table.exists(key, _NAMESPACE)
+
+
+def tell_place(session: str, place: Place) -> None:
+    """Tell the driver where a chunk runs; blocks.
+
+    Raises:
+        RayError: The head node doesn't answer.
+    """
+    key = _key(session, place.ticket, _PLACE)
+    table.put(key, pickle.dumps(tuple(place)), _NAMESPACE)
+
+
+def give_order(session: str, ticket: int, order: bytes) -> None:
+    """Leave an order for a chunk, in the place of the one before; blocks.
+
+    Raises:
+        RayError: The head node doesn't answer.
+    """
+    table.put(_key(session, ticket, _ORDER), order, _NAMESPACE)
+
+
+def order(session: str, ticket: int) -> bytes:
+    """Return the order that was left for a chunk, empty if there is none; blocks.
+
+    Raises:
+        RayError: The head node doesn't answer.
+    """
+    found = table.get(_key(session, ticket, _ORDER), _NAMESPACE)
+    return found or b""
+
+
+def take_back(session: str, ticket: int) -> None:
+    """Remove the order for a chunk that needs none any more; blocks.
+
+    Raises:
+        RayError: The head node doesn't answer.
+    """
+    table.drop(_key(session, ticket, _ORDER), _NAMESPACE)
+
+
+def take(session: str) -> Iterator[Batch | Place]:
+    """Take all that chunks of a session have put, the order of each chunk kept; blocks.
 
     A batch is dropped from the table after the caller is done with it, so one may come twice if
     the head node fails in between.
@@ -54,13 +118,13 @@ def take(session: str) -> Iterator[Batch]:
     Raises:
         RayError: The head node doesn't answer.
     """
-    keys = _table._internal_kv_list(f"{session}/".encode(), namespace=_NAMESPACE)
-    for ticket, first in sorted(tuple(map(int, key.split(b"/")[1:])) for key in keys):
-        key = _key(session, ticket, first)
-        content = _table._internal_kv_get(key, namespace=_NAMESPACE)
+    keys = table.keys(f"{session}/".encode(), _NAMESPACE)
+    for ticket, first, key in sorted(_parted(key) for key in keys if not key.endswith(_ORDER)):
+        content = table.get(key, _NAMESPACE)
         if content is not None:
-            yield Batch(ticket, first, pickle.loads(content))
-            _table._internal_kv_del(key, namespace=_NAMESPACE)
+            found = pickle.loads(content)
+            yield Place(*found) if first < 0 else Batch(ticket, first, found)
+            table.drop(key, _NAMESPACE)
 
 
 def drop(session: str) -> None:
@@ -70,8 +134,13 @@ def drop(session: str) -> None:
         RayError: The head node doesn't answer.
     """
     prefix = f"{session}/".encode()
-    _table._internal_kv_del(prefix, del_by_prefix=True, namespace=_NAMESPACE)
+    table.drop(prefix, _NAMESPACE, below=True)
 
 
-def _key(session: str, ticket: int, first: int) -> bytes:
-    return f"{session}/{ticket}/{first}".encode()
+def _key(session: str, ticket: int, what: bytes) -> bytes:
+    return b"%s/%d/%s" % (session.encode(), ticket, what)
+
+
+def _parted(key: bytes) -> tuple[int, int, bytes]:
+    _, ticket, what = key.split(b"/")
+    return int(ticket), -1 if what == _PLACE else int(what), key

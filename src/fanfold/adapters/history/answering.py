@@ -131,7 +131,8 @@ def _(query: States, session: Session) -> list[bytes]:
 @answer.register
 def _(query: Chunks, session: Session) -> list[ChunkRecord]:
     rows = session.rows(
-        "select task_run_id, chunk, worker, spans, states, seconds, at_us from chunks"
+        "select task_run_id, chunk, worker, spans, states, seconds, cpu_s, before_bytes,"
+        " peak_bytes, at_us from chunks"
         " where task_run_id = ? order by number limit ?",
         (query.task_run_id, query.limit),
     )
@@ -143,9 +144,12 @@ def _(query: Chunks, session: Session) -> list[ChunkRecord]:
             spans=_pairs(spans),
             states=_pairs(states),
             seconds=seconds,
+            cpu_s=cpu_s,
+            before_bytes=before,
+            peak_bytes=peak,
             at_us=at_us,
         )
-        for run, chunk, worker, spans, states, seconds, at_us in rows
+        for run, chunk, worker, spans, states, seconds, cpu_s, before, peak, at_us in rows
     ]
 
 
@@ -204,7 +208,7 @@ _FLOW_RUN = (
 )
 _TASK_RUN = (
     "id, flow_run_id, task, name, count, single, first, created_us, ended_us, seconds, counts,"
-    " stream, parent_id, tags, entrypoint"
+    " stream, parent_id, tags, entrypoint, cpu_s, peak_bytes, rise_bytes"
 )
 _ELEMENT = (
     "task_run_id, place, state, attempts, name, label, message, seconds, at_us,"
@@ -256,10 +260,12 @@ def _task_runs(session: Session, rest: str, parameters: tuple[Any, ...]) -> list
 
 def _task_run(row: Row, told: dict[str, sums.SoFar]) -> TaskRunRecord:
     (id_, flow_run_id, task, name, count, single, first, created_us, ended_us) = row[:9]
-    (seconds, counts, stream, parent_id, tags, entrypoint) = row[9:]
+    (seconds, counts, stream, parent_id, tags, entrypoint, cpu_s, peak_bytes, rise_bytes) = row[9:]
     so_far = told.get(id_)
     if so_far is not None:
-        seconds, states = so_far.seconds, rules.counted(so_far.codes)
+        costs, states = so_far.costs, rules.counted(so_far.codes)
+        seconds, cpu_s = costs.wall_s, costs.cpu_s
+        peak_bytes, rise_bytes = costs.peak_bytes, costs.rise_bytes
     elif counts is not None:
         states = columns.counts_of(counts)
     else:
@@ -279,6 +285,9 @@ def _task_run(row: Row, told: dict[str, sums.SoFar]) -> TaskRunRecord:
         created_us=created_us,
         ended_us=ended_us,
         seconds=seconds,
+        cpu_s=cpu_s,
+        peak_bytes=peak_bytes,
+        rise_bytes=rise_bytes,
         counts=states,
     )
 

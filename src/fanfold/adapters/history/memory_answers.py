@@ -29,6 +29,7 @@ from fanfold.values.records import (
     TaskTotal,
     TaskTotals,
 )
+from fanfold.values.usage import Costs
 
 
 @singledispatch
@@ -100,6 +101,9 @@ def _(query: Chunks, tables: Tables) -> list[ChunkRecord]:
             spans=chunk.spans,
             states=chunk.states,
             seconds=chunk.seconds,
+            cpu_s=chunk.cpu_s,
+            before_bytes=chunk.before_bytes,
+            peak_bytes=chunk.peak_bytes,
             at_us=chunk.at_us,
         )
         for chunk in chunks[: query.limit]
@@ -199,7 +203,7 @@ def _name(run: TaskRun) -> str:
 
 
 def _task_run(run: TaskRun) -> TaskRunRecord:
-    made = run.made
+    made, costs = run.made, run.costs
     return TaskRunRecord(
         id=made.task_run_id,
         flow_run_id=made.flow_run_id,
@@ -214,20 +218,29 @@ def _task_run(run: TaskRun) -> TaskRunRecord:
         entrypoint=made.entrypoint,
         created_us=made.at_us,
         ended_us=run.ended.at_us if run.ended else None,
-        seconds=run.seconds,
+        seconds=costs.wall_s,
+        cpu_s=costs.cpu_s,
+        peak_bytes=costs.peak_bytes,
+        rise_bytes=costs.rise_bytes,
         counts=rules.counted(run.codes),
     )
 
 
 def _total(runs: list[TaskRun]) -> TaskTotal:
     ends = [run.ended.at_us for run in runs if run.ended]
+    costs = Costs()
+    for run in runs:
+        costs.add(run.costs)
     return TaskTotal(
         flow_run_id=runs[0].made.flow_run_id,
         task=runs[0].made.task,
         runs=len(runs),
         counts=rules.counted(b"".join(run.codes for run in runs)),
         retries=sum(max(told.attempts - 1, 0) for run in runs for told in run.elements.values()),
-        seconds=sum(run.seconds for run in runs),
+        seconds=costs.wall_s,
+        cpu_s=costs.cpu_s,
+        peak_bytes=costs.peak_bytes,
+        rise_bytes=costs.rise_bytes,
         first_us=min(run.made.at_us for run in runs),
         last_us=max(ends) if len(ends) == len(runs) else None,
     )

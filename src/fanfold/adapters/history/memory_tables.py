@@ -26,6 +26,7 @@ from fanfold.values.records import (
     Retention,
 )
 from fanfold.values.states import StateName
+from fanfold.values.usage import Costs
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,11 +47,16 @@ class TaskRun:
         return bytes(rules.column(self.made.count, told))
 
     @property
-    def seconds(self) -> float:
-        """That its elements took together, so far."""
-        if self.ended is not None:
-            return self.ended.seconds
-        return sum(chunk.seconds for chunk in self.chunks.values())
+    def costs(self) -> Costs:
+        """What its elements needed together, so far."""
+        costs = Costs()
+        if (ended := self.ended) is not None:
+            costs.wall_s, costs.cpu_s = ended.seconds, ended.cpu_s
+            costs.peak_bytes, costs.rise_bytes = ended.peak_bytes, ended.rise_bytes
+            return costs
+        for chunk in self.chunks.values():
+            costs.add_chunk(chunk)
+        return costs
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from fanfold.adapters.history import columns, rules
 from fanfold.adapters.history.sessions import Row, Session
 from fanfold.values.records import FailureGroup, FailureGroups, TaskTotal, TaskTotals
 from fanfold.values.states import StateName
+from fanfold.values.usage import Costs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,7 @@ class SoFar:
 
     codes: bytes
     """The states of its elements."""
-    seconds: float
+    costs: Costs
 
 
 def told_so_far(session: Session, counts: dict[str, int]) -> dict[str, SoFar]:
@@ -34,23 +35,22 @@ def told_so_far(session: Session, counts: dict[str, int]) -> dict[str, SoFar]:
         return {}
     among, parameters = session.dialect.among("task_run_id", list(counts))
     rows = session.rows(
-        f"select task_run_id, spans, states, seconds from chunks where {among} order by number",
+        "select task_run_id, spans, states, seconds, cpu_s, before_bytes, peak_bytes from chunks"
+        f" where {among} order by number",
         parameters,
     )
-    chunks: dict[str, list[tuple[str, str, float]]] = {}
+    chunks: dict[str, list[Row]] = {}
     for run, *told in rows:
-        chunks.setdefault(run, []).append((told[0], told[1], told[2]))
-    return {
-        run: SoFar(
-            codes=bytes(
-                rules.column(
-                    counts[run], ((json.loads(spans), json.loads(to)) for spans, to, _ in told)
-                )
-            ),
-            seconds=sum(seconds for *_, seconds in told),
-        )
-        for run, told in chunks.items()
-    }
+        chunks.setdefault(run, []).append(tuple(told))
+    return {run: _so_far(counts[run], told) for run, told in chunks.items()}
+
+
+def _so_far(count: int, told: list[Row]) -> SoFar:
+    costs = Costs()
+    for _, _, seconds, cpu_s, before, peak in told:
+        costs.add(Costs(wall_s=seconds, cpu_s=cpu_s, peak_bytes=peak, rise_bytes=peak - before))
+    states = ((json.loads(spans), json.loads(to)) for spans, to, *_ in told)
+    return SoFar(codes=bytes(rules.column(count, states)), costs=costs)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class _Sum:
     runs: int = 0
     counts: Counter[StateName] = field(default_factory=Counter[StateName])
     retries: int = 0
-    seconds: float = 0.0
+    costs: Costs = field(default_factory=Costs)
     last_us: int = 0
     open: bool = False
 
@@ -92,7 +92,10 @@ def task_totals(session: Session, query: TaskTotals) -> list[TaskTotal]:
             runs=total.runs,
             counts={state: count for state, count in sorted(total.counts.items()) if count},
             retries=total.retries,
-            seconds=total.seconds,
+            seconds=total.costs.wall_s,
+            cpu_s=total.costs.cpu_s,
+            peak_bytes=total.costs.peak_bytes,
+            rise_bytes=total.costs.rise_bytes,
             first_us=total.first[0],
             last_us=None if total.open else total.last_us,
         )
@@ -104,16 +107,18 @@ def _add_ended(session: Session, query: TaskTotals, sums: dict[tuple[str, str], 
     among, parameters = session.dialect.among("flow_run_id", query.flow_run_ids)
     rows = session.rows(
         "select flow_run_id, task, counts, count(*), sum(seconds), min(created_us), min(id),"
-        f" max(ended_us) from task_runs where {among} and ended_us is not null"
+        " max(ended_us), sum(cpu_s), max(peak_bytes), max(rise_bytes) from task_runs"
+        f" where {among} and ended_us is not null"
         " group by flow_run_id, task, counts",
         parameters,
     )
-    for flow_run_id, task, counts, runs, seconds, first_us, first_id, last_us in rows:
+    for flow_run_id, task, counts, runs, seconds, first_us, first_id, last_us, *costs in rows:
         total = _sum(sums, (flow_run_id, task), (first_us, first_id))
         total.runs += runs
         for state, count in columns.counts_of(counts).items():
             total.counts[state] += count * runs
-        total.seconds += seconds
+        cpu_s, peak, rise = costs
+        total.costs.add(Costs(wall_s=seconds, cpu_s=cpu_s, peak_bytes=peak, rise_bytes=rise))
         total.last_us = max(total.last_us, last_us)
 
 
@@ -131,7 +136,7 @@ def _add_open(session: Session, query: TaskTotals, sums: dict[tuple[str, str], _
         total.runs += 1
         if id_ in told:
             total.counts.update(rules.counted(told[id_].codes))
-            total.seconds += told[id_].seconds
+            total.costs.add(told[id_].costs)
         else:
             total.counts[StateName.PENDING] += count
 

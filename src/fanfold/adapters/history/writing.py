@@ -44,9 +44,15 @@ FLOW_RUN_CHANGES = (
 TASK_RUN = (
     *("id", "flow_run_id", "task", "name", "count", "single", "first", "created_us", "ended_us"),
     *("seconds", "counts", "stream", "parent_id", "tags", "entrypoint", "states"),
+    *("cpu_s", "peak_bytes", "rise_bytes"),
 )
-TASK_RUN_CHANGES = ("name", "ended_us", "seconds", "counts", "states")
-CHUNK = ("flow_run_id", "task_run_id", "chunk", "worker", "seconds", "at_us", "spans", "states")
+TASK_RUN_CHANGES = (
+    *("name", "ended_us", "seconds", "counts", "states", "cpu_s", "peak_bytes", "rise_bytes"),
+)
+CHUNK = (
+    *("flow_run_id", "task_run_id", "chunk", "worker", "seconds", "at_us", "spans", "states"),
+    *("cpu_s", "before_bytes", "peak_bytes"),
+)
 ELEMENT = (
     *("task_run_id", "place", "flow_run_id", "state", "attempts", "at_us", "seconds", "name"),
     *("label", "message", "problem_kind", "problem_where", "problem_message"),
@@ -196,6 +202,9 @@ class Pages:
             "tags": columns.tags_text(fact.tags),
             "entrypoint": fact.entrypoint,
             "states": None,
+            "cpu_s": 0.0,
+            "peak_bytes": 0,
+            "rise_bytes": 0,
         }
 
     @add.register
@@ -207,12 +216,16 @@ class Pages:
         run["seconds"] = fact.seconds
         run["counts"] = columns.counts_text(rules.counted(fact.states))
         run["states"] = columns.packed(fact.states)
+        run["cpu_s"] = fact.cpu_s
+        run["peak_bytes"] = fact.peak_bytes
+        run["rise_bytes"] = fact.rise_bytes
 
     @add.register
     def _(self, fact: ChunkDone, epoch: int) -> None:
         row = (fact.flow_run_id, fact.task_run_id, fact.chunk, fact.worker, fact.seconds)
         told = (fact.at_us, json.dumps(fact.spans), json.dumps(fact.states))
-        self.chunks.append(columns.stored(row + told))
+        costs = (fact.cpu_s, fact.before_bytes, fact.peak_bytes)
+        self.chunks.append(columns.stored(row + told + costs))
 
     @add.register
     def _(self, fact: ElementTold, epoch: int) -> None:

@@ -40,7 +40,7 @@ class Stage(Enum):
 PENDING = frozenset({Stage.WAITING, Stage.READY})
 
 
-@dataclass(slots=True, kw_only=True, eq=False, repr=False)
+@dataclass(slots=True, weakref_slot=True, kw_only=True, eq=False, repr=False)
 class Ticket:
     """One submitted chunk; hashed by identity. Only its backlog changes it."""
 

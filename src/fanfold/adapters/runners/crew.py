@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from weakref import ReferenceType
 
 from fanfold.adapters.runners import forkserver, frames
+from fanfold.adapters.runners import site as sites
 from fanfold.adapters.runners.backlog import Ticket
 from fanfold.adapters.runners.frames import Fork, Kind, Settings
 from fanfold.adapters.runners.parcels import Folders
@@ -49,6 +50,11 @@ class Member:
         """It is about to be killed, so must not be given any more."""
         self.mapped: dict[str, ReferenceType[Any]] = {}
         """Paths of the shared parcels that it has mapped, with the refs to them."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody has stopped its process."""
+        return bool(self.identity) and sites.stopped(int(self.identity.split("/")[1]))
 
     def send(self, data: bytes) -> None:
         """Send a frame that fits into the socket's buffer; a worker takes one at a time."""

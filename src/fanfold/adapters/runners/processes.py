@@ -26,6 +26,7 @@ from fanfold.adapters.runners.crew import Crew, Event, Member
 from fanfold.adapters.runners.frames import Kind, Order, Outcome
 from fanfold.adapters.runners.parcels import Folders, Place
 from fanfold.ports.runner import Chunk
+from fanfold.values.cards import WithCard
 from fanfold.values.errors import (
     ChunkCancelled,
     InfrastructureError,
@@ -35,7 +36,7 @@ from fanfold.values.errors import (
     WorkerLost,
 )
 from fanfold.values.messages import Report
-from fanfold.values.resources import Slots, Traits
+from fanfold.values.resources import PLAIN, Resources, Slots, Traits
 
 FRAME_BYTES = 64 * 1024
 """A chunk above this goes by a file, so that a frame always fits into an empty socket buffer and
@@ -50,7 +51,7 @@ Heard = Callable[[str, bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessTaskRunner:
+class ProcessTaskRunner(WithCard):
     """Runs tasks in processes: for work that computes, and for code that may crash.
 
     Not on Windows. A script needs no `if __name__ == "__main__"`.
@@ -92,6 +93,7 @@ class ProcessSession:
     """Worker processes and what they left behind. Must be closed; at exit it closes itself."""
 
     traits = Traits(remote=True, interrupts=True, kills=True)
+    dashboard = ""
 
     def __init__(self, heard: Heard, most: int, preload: tuple[str, ...]) -> None:
         self._heard = heard
@@ -127,6 +129,16 @@ class ProcessSession:
         """Return how many workers there may be: fewer than asked for if the system refused some."""
         return Slots(now=self._crew.most, most=self._crew.most)
 
+    def lacking(self, want: Resources) -> str:
+        """Return nothing: workers are made as they are needed."""
+        return ""
+
+    def stuck(self, refs: Collection[Ticket]) -> Collection[Ticket]:
+        """Return those whose worker somebody has stopped; one that is gone is told at once."""
+        with self._backlog.lock:
+            members = [(ticket, self._running.get(ticket)) for ticket in refs]
+        return [ticket for ticket, member in members if member is not None and member.stopped]
+
     def share(self, key: str, payload: bytes) -> "_File":
         """Write a payload to a file that lives as long as somebody holds the result.
 
@@ -150,13 +162,16 @@ class ProcessSession:
         needs: Sequence[Ticket] = (),
         shared: Sequence["_File"] = (),
         *,
+        want: Resources = PLAIN,
         done: Callable[[Report], None],
     ) -> Ticket:
         """Pickle and queue a chunk, and wake the thread that hands it out.
 
         Raises:
             SessionClosed: The session was closed before.
+            ResourcesUnavailable: The chunk wants more than a slot.
         """
+        sites.refuse(want, "processes")
         ticket = Ticket(
             id=chunk.id,
             work=pickle.dumps(chunk, protocol=5),

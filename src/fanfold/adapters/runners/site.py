@@ -3,13 +3,15 @@
 import functools
 import os
 import socket
+import subprocess
 import time
 import traceback
 from collections.abc import Callable
 from typing import Any
 
-from fanfold.values.errors import InfrastructureError, UsageError
+from fanfold.values.errors import InfrastructureError, ResourcesUnavailable, UsageError
 from fanfold.values.messages import Report
+from fanfold.values.resources import Resources
 
 
 def identity() -> str:
@@ -28,6 +30,20 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def stopped(pid: int) -> bool:
+    """Return whether a process of this machine was stopped, by SIGSTOP or a debugger."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            # The name in parentheses before it may hold anything.
+            state = stat.read().rpartition(b")")[2].split()[0].decode()
+    except FileNotFoundError:
+        if os.path.exists("/proc/self/stat"):
+            return False
+        shown = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True)
+        state = shown.stdout.decode().strip()
+    return state[:1] in ("T", "t")
+
+
 def check_count(name: str, count: object) -> None:
     """See that an option is None or a whole number from 1 on.
 
@@ -41,6 +57,16 @@ def check_count(name: str, count: object) -> None:
         raise UsageError(f"{name} must be a whole number, not {count!r}.")
     if count < 1:
         raise UsageError(f"{name} must be at least 1, not {count}.")
+
+
+def refuse(want: Resources, where: str) -> None:
+    """Refuse a chunk that wants more than a slot, where nothing else can be held for it.
+
+    Raises:
+        ResourcesUnavailable: It does.
+    """
+    if not want.plain:
+        raise ResourcesUnavailable(f"{want} can't be held for a chunk: {where} give one CPU each.")
 
 
 def carry_out(

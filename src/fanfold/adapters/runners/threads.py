@@ -2,17 +2,19 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from fanfold.adapters.runners import site as sites
 from fanfold.adapters.runners.backlog import Backlog, Ticket
 from fanfold.ports.runner import Chunk, Values
-from fanfold.values.errors import ResourcesUnavailable
+from fanfold.values.cards import WithCard
+from fanfold.values.errors import ResourcesUnavailable, SessionClosed
 from fanfold.values.messages import Report
-from fanfold.values.resources import Slots, Traits
+from fanfold.values.resources import PLAIN, Resources, Slots, Traits
 
 THREADS_PER_CORE = 8
 MOST_THREADS_BY_DEFAULT = 32
@@ -21,7 +23,7 @@ Heard = Callable[[str, bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
-class ThreadPoolTaskRunner:
+class ThreadPoolTaskRunner(WithCard):
     """Runs tasks on threads: for work that waits, or that releases the GIL.
 
     Args:
@@ -53,14 +55,17 @@ class ThreadSession:
 
     Args:
         heard: As the port says.
-        most: How many threads there may be.
+        most: How many threads may run at once.
     """
 
     traits = Traits()
+    dashboard = ""
 
     def __init__(self, heard: Heard, most: int) -> None:
         self._heard = heard
         self._most = most
+        self._waiting = 0
+        """Threads whose elements wait for others, and count for none meanwhile."""
         self._backlog = Backlog(self._summon)
         self._work = threading.Condition(self._backlog.lock)
         self._names = itertools.count()
@@ -71,6 +76,14 @@ class ThreadSession:
     def slots(self) -> Slots:
         """Return how many threads there may be."""
         return Slots(now=self._most, most=self._most)
+
+    def lacking(self, want: Resources) -> str:
+        """Return nothing: there are always threads."""
+        return ""
+
+    def stuck(self, refs: Collection[Ticket]) -> Collection[Ticket]:
+        """Return none: a thread stops and goes with this process alone."""
+        return ()
 
     def share(self, key: str, payload: bytes) -> "_Shared":
         """Keep a payload for as long as somebody holds the result."""
@@ -83,16 +96,30 @@ class ThreadSession:
         needs: Sequence[Ticket] = (),
         shared: Sequence["_Shared"] = (),
         *,
+        want: Resources = PLAIN,
         done: Callable[[Report], None],
     ) -> Ticket:
         """Queue a chunk, and start a thread for it if all are busy and there may be more.
 
         Raises:
             SessionClosed: The session was closed before.
+            ResourcesUnavailable: The chunk wants more than a slot.
         """
+        sites.refuse(want, "threads")
+        return self.queue(chunk, self._heard, needs, shared, done)
+
+    def queue(
+        self,
+        chunk: Chunk,
+        heard: Heard,
+        needs: Sequence[Ticket],
+        shared: Sequence["_Shared"],
+        done: Callable[[Report], None],
+    ) -> Ticket:
+        """Queue a chunk whose words somebody in particular hears."""
         ticket = Ticket(
             id=chunk.id,
-            work=chunk,
+            work=(chunk, heard),
             priority=chunk.priority,
             needs=tuple(needs),
             shared=tuple(shared),
@@ -128,13 +155,25 @@ class ThreadSession:
         with self._backlog.lock:
             self._work.notify_all()
 
+    @contextmanager
+    def waiting(self) -> Generator[None]:
+        """Let another thread run while the calling one waits."""
+        with self._backlog.lock:
+            self._waiting += 1
+            self._summon()
+        try:
+            yield
+        finally:
+            with self._backlog.lock:
+                self._waiting -= 1
+
     def _summon(self) -> None:
         """See that each ready chunk finds a thread; called with the lock held."""
         ready = self._backlog.ready
         # A thread counts as idle until it has woken, so a few more than needed may be woken and
         # find nothing; the other way round a chunk would wait for nobody.
         self._work.notify(min(ready, self._idle))
-        for _ in range(min(ready - self._idle, self._most - self._started)):
+        for _ in range(min(ready - self._idle, self._most + self._waiting - self._started)):
             name = f"fanfold-{next(self._names)}"
             try:
                 threading.Thread(target=self._serve, name=name, daemon=True).start()
@@ -152,17 +191,24 @@ class ThreadSession:
 
     def _next(self) -> Ticket | None:
         with self._backlog.lock:
-            while (ticket := self._backlog.take()) is None and not self._backlog.closed:
+            while not self._superfluous():
+                if (ticket := self._backlog.take()) is not None or self._backlog.closed:
+                    return ticket
                 self._idle += 1
                 self._work.wait()
                 self._idle -= 1
-            return ticket
+            self._started -= 1
+            return None
+
+    def _superfluous(self) -> bool:
+        """Return whether the calling thread stood in for one that waits no more."""
+        return self._started > self._most + self._waiting
 
     def _run(self, ticket: Ticket) -> None:
         needs = [need.values for need in ticket.needs]
         shared = [share.payload for share in ticket.shared]
-        site = _ThreadSite(ticket, self._heard)
-        chunk: Chunk = ticket.work
+        chunk, heard = ticket.work
+        site = _ThreadSite(ticket, heard, self)
         report, values = sites.carry_out(
             ticket.id, site.worker, lambda: chunk.run(needs, shared, site)
         )
@@ -176,15 +222,58 @@ class _Shared:
         self.payload: Any = payload
 
 
+class _NestedSession:
+    """What a running chunk starts, on the threads of the session that it runs on itself."""
+
+    traits = Traits()
+    dashboard = ""
+
+    def __init__(self, pool: ThreadSession, heard: Heard) -> None:
+        self._pool = pool
+        self._heard = heard
+        self._tickets: WeakSet[Ticket] = WeakSet()
+        self._closed = False
+        self.slots = pool.slots
+        self.share = pool.share
+        self.lacking = pool.lacking
+        self.stuck = pool.stuck
+        self.fetch = pool.fetch
+        self.cancel = pool.cancel
+
+    def submit(
+        self,
+        chunk: Chunk,
+        needs: Sequence[Ticket] = (),
+        shared: Sequence[_Shared] = (),
+        *,
+        want: Resources = PLAIN,
+        done: Callable[[Report], None],
+    ) -> Ticket:
+        """Queue a chunk beside those of the pool's other users."""
+        sites.refuse(want, "threads")
+        if self._closed:
+            raise SessionClosed(f"Chunk {chunk.id} was submitted to a closed session.")
+        ticket = self._pool.queue(chunk, self._heard, needs, shared, done)
+        self._tickets.add(ticket)
+        return ticket
+
+    def close(self) -> None:
+        """End what waits and ask what runs to stop; the pool goes on."""
+        self._closed = True
+        self._pool.cancel(list(self._tickets))
+
+
 class _ThreadSite:
     """What a running chunk sees of its session."""
 
-    __slots__ = ("_heard", "_ticket", "worker")
+    __slots__ = ("_heard", "_pool", "_ticket", "waiting", "worker")
 
-    def __init__(self, ticket: Ticket, heard: Heard) -> None:
+    def __init__(self, ticket: Ticket, heard: Heard, pool: ThreadSession) -> None:
         self.worker = sites.identity()
         self._ticket = ticket
         self._heard = heard
+        self._pool = pool
+        self.waiting = pool.waiting
 
     def say(self, message: bytes) -> None:
         """Hand the message over at once."""
@@ -193,3 +282,7 @@ class _ThreadSite:
     def stopping(self) -> bool:
         """Return whether the chunk was cancelled."""
         return self._ticket.stop
+
+    def session(self, heard: Heard) -> _NestedSession:
+        """Return a session on the same threads."""
+        return _NestedSession(self._pool, heard)

@@ -6,7 +6,8 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from fanfold.adapters.runners import frames, parcels
@@ -184,6 +185,13 @@ class _ProcessSite:
     def stopping(self) -> bool:
         """Return whether the driver has written this order's number to the worker's flag."""
         return bool(self._flags[0] == self._number)
+
+    def session(self, heard: Callable[[str, bytes], None]) -> None:
+        """Return none: what elements start runs in their own thread."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Do nothing: nobody else could run here meanwhile."""
+        return nullcontext()
 
 
 def _outcome(report: Report, values: Any) -> bytes:

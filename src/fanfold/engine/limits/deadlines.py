@@ -29,6 +29,7 @@ from threading import Thread, get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
+from fanfold.engine.context import current
 from fanfold.engine.limits import alarms
 from fanfold.engine.limits.alarms import Alarm, Interrupt
 from fanfold.engine.limits.watchdog import Watchdog, watchdog
@@ -184,6 +185,9 @@ class Limiter:
 
     def _came_to(self, job: "_Job", due: float) -> Any:
         """Return what an ended job returned, or raise what it raised, if it was in time."""
+        context = current()
+        if context is not None and context.meter is not None:
+            context.meter.count(job.cpu_s)
         error, job.error = job.error, None
         try:
             if error is not None:
@@ -302,6 +306,7 @@ class _Job:
         "args",
         "begun",
         "context",
+        "cpu_s",
         "decided",
         "error",
         "finished",
@@ -328,12 +333,14 @@ class _Job:
         self.striking.acquire()
         self.thrown = False
         self.finished = math.inf
+        self.cpu_s = 0.0
         self.value: Any = None
         self.error: BaseException | None = None
 
     def run(self) -> None:
         """Call the function, in the helper."""
         _here.until, _here.starting = self.until, self.starting
+        began_s = time.thread_time()
         try:
             try:
                 if self.begun.acquire(False):
@@ -344,6 +351,7 @@ class _Job:
                 if error.__traceback__ is not None:
                     error.__traceback__ = error.__traceback__.tb_next
             self.finished = time.monotonic()
+            self.cpu_s = time.thread_time() - began_s
             ours = self.decided.acquire(False)
         except Interrupt as late:
             self.error, ours = late, False

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from fanfold.engine.calls import Call
@@ -16,6 +17,7 @@ from fanfold.engine.recording.sinks import Sink
 from fanfold.values.messages import Detail, Report
 from fanfold.values.states import WITH_VALUE, State, StateName
 from fanfold.values.times import now_us
+from fanfold.values.usage import Costs
 
 FLUSH_S = 1.0
 """That the end of an outermost flow run waits for the history, at most; a commit takes some ms."""
@@ -45,7 +47,7 @@ class Account:
         info: Of the run.
     """
 
-    __slots__ = ("_ended", "_flow_run_id", "_info", "_notes", "_seconds", "_sink")
+    __slots__ = ("_costs", "_ended", "_flow_run_id", "_info", "_notes", "_sink", "_told")
 
     def __init__(self, sink: Sink, info: RunInfo) -> None:
         self._sink = sink
@@ -53,11 +55,12 @@ class Account:
         self._info = info
         self._notes: list[Note] = []
         self._ended: list[tuple[int, StateName, Detail]] = []
-        self._seconds = 0.0
+        self._costs = Costs()
+        self._told = b""
 
     def chunk(self, report: Report, spans: tuple[Span, ...]) -> None:
         """Note what a chunk brought home."""
-        self._seconds += report.seconds
+        self._costs.add_chunk(report)
         if report.details or not self._info.single:
             done = (self._info, report, spans, now_us())
             self._notes.append((sinks.chunk_done, self._flow_run_id, *done))
@@ -94,8 +97,11 @@ class Account:
             states: Their codes.
             detail: What a single call has to say.
         """
+        if states == self._told:  # lost values were made again, and nothing else came of it
+            return
+        self._told = bytes(states)
         name = detail.name if detail is not None and self._info.single else ""
-        ended = (self._info.id, states, name, self._seconds, now_us())
+        ended = (self._info.id, states, name, replace(self._costs), now_us())
         self._sink.put(sinks.task_run_ended, self._flow_run_id, *ended)
 
 

@@ -2,9 +2,10 @@
 
 import pickle
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
+from fanfold.engine.recording.bundles import MOST_BYTES
 from fanfold.engine.recording.masking import masked
 from fanfold.engine.recording.sinks import FACTS
 
@@ -45,5 +46,16 @@ class Homeward:
         """Send what is there."""
         with self._lock:
             facts, self._facts = self._facts, []
-        if facts:
-            self._send(FACTS + pickle.dumps(facts, protocol=5))
+        for message in _packed(facts) if facts else ():
+            self._send(message)
+
+
+def _packed(facts: "list[Fact]") -> Iterator[bytes]:
+    """Yield messages that aren't too long, in order; a single fact may be as long as it is."""
+    message = FACTS + pickle.dumps(facts, protocol=5)
+    if len(message) <= MOST_BYTES or len(facts) == 1:
+        yield message
+        return
+    half = len(facts) // 2
+    yield from _packed(facts[:half])
+    yield from _packed(facts[half:])

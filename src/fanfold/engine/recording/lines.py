@@ -4,8 +4,8 @@ It sits on the logger of Fanfold and on the extra ones. What others see is as if
 A line costs the thread that logs some 2 µs: what it takes to make a fact of it is done by the
 recorder's thread. A record that goes home from a worker is taken by the driver alone.
 
-A flow run's lines are taken up to a limit, and counted beyond it, without a lock: drawing from an
-`itertools.count` is one step for the interpreter.
+A flow run's lines are taken up to a limit, warnings and worse a little further, and counted beyond
+it, without a lock: drawing from an `itertools.count` is one step for the interpreter.
 """
 
 import logging
@@ -19,6 +19,7 @@ from typing import Any, Literal
 from fanfold.engine import settings
 from fanfold.engine.context import current
 from fanfold.engine.recording import masking, recorder, sinks
+from fanfold.engine.recording.bundles import DROPPED
 from fanfold.engine.recording.sending import sink_of
 from fanfold.engine.recording.sinks import Sink
 
@@ -26,6 +27,8 @@ LONGEST_LINE = 64 << 10
 """Characters of a message that are kept; a longer one is cut, and says so."""
 UNHEARD = "fanfold.history"
 """The recorder's own logger: a line of the history about the history could make another."""
+SPARED = 0.1
+"""Warnings and worse are recorded beyond the limit: so many more, as a part of it."""
 REPORT_EVERY = 1_000
 """Dropped lines are told of about so many at a time."""
 RUNS_KEPT = 1_000
@@ -52,14 +55,18 @@ class RunLines:
         self._put = sink.put
         self._limit = limit
         self._taken = count()
+        self._spared = count()
         self._dropped = count()
+        self._lost = 0
         self._lock = threading.Lock()
         self._looks = 0
         self._told = 0
 
     def take(self, record: logging.LogRecord) -> None:
         """Record a line, or count it."""
-        if next(self._taken) >= self._limit:
+        if next(self._taken) >= self._limit and not self._spares(record):
+            if getattr(record, DROPPED, 0):  # those are counted already
+                return
             if next(self._dropped) % REPORT_EVERY == 0 or self.over:
                 self.report()
             return
@@ -70,6 +77,12 @@ class RunLines:
         else:
             self._put(_line_of, self.flow_run_id, record)
 
+    def lost(self, number: int) -> None:
+        """Count lines that were dropped before they got here."""
+        with self._lock:
+            self._lost += number
+        self.report()
+
     def end(self) -> None:
         """Tell how many were dropped; from now on, those that still come are told one by one."""
         self.over = True
@@ -79,11 +92,16 @@ class RunLines:
         """Tell how many were dropped since the last time."""
         with self._lock:
             # Looking draws a number as well.
-            dropped = next(self._dropped) - self._looks
+            dropped = next(self._dropped) - self._looks + self._lost
             self._looks += 1
             more, self._told = dropped - self._told, dropped
         if more:
             self._put(sinks.lines_dropped, self.flow_run_id, more)
+
+    def _spares(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return False
+        return next(self._spared) < int(self._limit * SPARED)
 
 
 class LinesHandler(logging.Handler):
@@ -168,6 +186,18 @@ def over(flow_run_id: str) -> None:
     run = _runs.get(flow_run_id)
     if run is not None:
         run.end()
+
+
+def lost(flow_run_ids: Sequence[str], number: int) -> None:
+    """Count lines of a flow run that were dropped on their way here.
+
+    Args:
+        flow_run_ids: As for `retelling`.
+        number: How many.
+    """
+    run = _from_home(flow_run_ids)
+    if run is not None:
+        run.lost(number)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from fanfold.values.facts import (
 )
 from fanfold.values.messages import Detail, Failure, Report
 from fanfold.values.states import StateName, StateType
+from fanfold.values.usage import Costs
 
 MOST_UPSTREAM_FAILED = 100
 """Of one run that are told one by one; all are in its column of states."""
@@ -124,6 +125,9 @@ def chunk_done(
             spans=spans,
             states=report.states,
             seconds=report.seconds,
+            cpu_s=report.cpu_s,
+            before_bytes=report.before_bytes,
+            peak_bytes=report.peak_bytes,
             at_us=at_us,
         )
     if not report.details:
@@ -176,7 +180,7 @@ def elements_ended(
 
 
 def task_run_ended(
-    flow_run_id: str, task_run_id: str, states: bytearray, name: str, seconds: float, at_us: int
+    flow_run_id: str, task_run_id: str, states: bytearray, name: str, costs: Costs, at_us: int
 ) -> TaskRunEnded:
     """Tell that all elements of a call or a map are final."""
     return TaskRunEnded(
@@ -184,7 +188,10 @@ def task_run_ended(
         task_run_id=task_run_id,
         states=bytes(states),
         name=name,
-        seconds=seconds,
+        seconds=costs.wall_s,
+        cpu_s=costs.cpu_s,
+        peak_bytes=costs.peak_bytes,
+        rise_bytes=costs.rise_bytes,
         at_us=at_us,
     )
 

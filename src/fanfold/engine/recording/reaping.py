@@ -187,6 +187,9 @@ def _ended(history: History, task_run: TaskRunRecord, at_us: int) -> Fact:
         task_run_id=task_run.id,
         states=states,
         seconds=task_run.seconds,
+        cpu_s=task_run.cpu_s,
+        peak_bytes=task_run.peak_bytes,
+        rise_bytes=task_run.rise_bytes,
         at_us=at_us,
     )
 

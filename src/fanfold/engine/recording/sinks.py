@@ -10,6 +10,9 @@ from typing import Any, Protocol
 FACTS = b"H"
 """First byte of a message that holds facts, on their way home from another process."""
 
+LINE = b"L"
+"""First byte of a message that holds lines of logs (see `bundles`)."""
+
 
 class Sink(Protocol):
     """Takes what is to be recorded: the recorder, or the way to it from another process."""

@@ -190,6 +190,18 @@ class Settings:
         default=None,
         description="Processes of the processes runner; none is one for each core.",
     )
+    cluster_timeout_seconds = Setting(
+        name="cluster.timeout_seconds",
+        kind=SECONDS,
+        default=120.0,
+        description="Seconds that a task waits for a worker that could run it, then it crashes.",
+    )
+    cluster_silence_seconds = Setting(
+        name="cluster.silence_seconds",
+        kind=SECONDS,
+        default=60.0,
+        description="Seconds without a word after which a worker is looked after.",
+    )
     logging_level: Setting[Level] = Setting(
         name="logging.level",
         kind=LEVEL,

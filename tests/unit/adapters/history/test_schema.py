@@ -10,7 +10,7 @@ from fanfold.adapters.history import schema
 from fanfold.adapters.history.dialects import Postgresql, Sqlite
 from fanfold.adapters.history.sqlite import SqliteHistory
 from fanfold.values.errors import HistoryTooNew
-from fanfold.values.records import FlowRuns
+from fanfold.values.records import Chunks, FlowRuns
 
 TEXT = """\
 -- A comment.
@@ -81,3 +81,29 @@ def test_an_empty_database_is_brought_up_to_date_once(tmp_path: Path) -> None:
 
     assert (before, after) == (0, schema.latest())
     assert (first, second) == ([migration.number for migration in schema.migrations()], [])
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date_with_what_is_in_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "history.db"
+    with closing(sqlite3.connect(path)) as old:
+        old.execute(f"create table {schema.TABLE} (number integer primary key, applied_us bigint)")
+        for statement in schema.statements(
+            schema.migrations()[0].text, "sqlite", dict(Sqlite().types)
+        ):
+            old.execute(statement)
+        old.execute(f"insert into {schema.TABLE} values (1, 1)")
+        old.execute(
+            "insert into chunks (flow_run_id, task_run_id, chunk, worker, seconds, at_us, spans,"
+            " states) values ('f', 't', 'c', 'w', 0.5, 1, '[[0, 1]]', '[[9, 1]]')"
+        )
+        old.commit()
+    history = SqliteHistory(f"sqlite:///{path}")
+
+    applied = history.upgrade()
+    (chunk,) = history.read(Chunks(task_run_id="t"))
+    history.close()
+
+    assert applied == list(range(2, schema.latest() + 1))
+    assert (chunk.seconds, chunk.cpu_s, chunk.before_bytes, chunk.peak_bytes) == (0.5, 0.0, 0, 0)

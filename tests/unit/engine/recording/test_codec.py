@@ -70,5 +70,9 @@ def without_nan(batch: Batch) -> Batch:
 
 
 def _without_nan(fact: Fact) -> Fact:
-    seconds = getattr(fact, "seconds", 0.0)
-    return dataclasses.replace(fact, seconds=-1.0) if math.isnan(seconds) else fact  # type: ignore[call-arg]
+    odd = {one.name: -1.0 for one in fields(fact) if _is_nan(getattr(fact, one.name))}
+    return dataclasses.replace(fact, **odd)  # type: ignore[arg-type]
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

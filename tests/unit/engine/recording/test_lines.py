@@ -261,6 +261,39 @@ def test_lines_beyond_the_limit_are_counted_exactly_whatever_the_threads(sink: K
     assert sink.dropped == 6 * 500 - 100
 
 
+def test_beyond_the_limit_warnings_are_kept_a_little_further(sink: Kept) -> None:
+    with settings.temporary({"history.lines_per_run": 100}):
+        context = run_of(sink)
+        lines.begin(context.info.id, sink)
+    with running(context):
+        for number in range(150):
+            get_run_logger().info("line %s", number)
+            get_run_logger().warning("careful %s", number)
+    lines.over(context.info.id)
+
+    kept = [message.split()[0] for message in sink.messages]
+    assert (kept.count("line"), kept.count("careful")) == (50, 50 + 10)
+    assert sink.dropped == 300 - len(kept)
+
+
+def test_lines_that_were_dropped_on_their_way_are_counted_once(sink: Kept) -> None:
+    with settings.temporary({"history.lines_per_run": 2}):
+        context = run_of(sink)
+        run = lines.begin(context.info.id, sink)
+    stands_for_many = logging.makeLogRecord(
+        {"msg": "... 5,000 lines", "levelno": logging.INFO, "dropped": 5_000}
+    )
+    with running(context):
+        for _ in range(5):
+            get_run_logger().info("line")
+            lines.lost((context.info.id,), 5_000)
+            run.take(stands_for_many)
+    lines.over(context.info.id)
+
+    assert sink.messages == ["line", "... 5,000 lines"]
+    assert sink.dropped == 4 + 5 * 5_000
+
+
 def test_stragglers_after_the_end_of_a_run_are_counted_too(sink: Kept) -> None:
     with settings.temporary({"history.lines_per_run": 1}):
         context = run_of(sink)
