@@ -31,6 +31,8 @@ from tests.benchmarks import (
     kills,
     machine,
     memory,
+    moving,
+    observed,
     options,
     recording,
     rows,
@@ -47,7 +49,9 @@ BENCHMARKS: dict[str, ModuleType] = {
     "keys": keys,
     "options": options,
     "throughput": throughput,
+    "observed": observed,
     "durations": durations,
+    "moving": moving,
     "memory": memory,
     "kills": kills,
 }

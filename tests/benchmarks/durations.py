@@ -33,7 +33,7 @@ def measure(ground: Ground, quick: bool) -> Iterator[Row]:
     count = QUICK_COUNT if quick else COUNT
     yield _computing(ground, list(range(count)))
     yield _sleeping(ground, [NAP_S] * count)
-    yield _uneven(ground, _lognormal(QUICK_COUNT if quick else UNEVEN_COUNT))
+    yield _uneven(ground, lognormal(QUICK_COUNT if quick else UNEVEN_COUNT))
 
 
 def _computing(ground: Ground, items: Sequence[int]) -> Row:
@@ -107,7 +107,7 @@ def _flow(ground: Ground, mapped: Task[Any, Any], items: Sequence[Any]) -> Calla
     return run
 
 
-def _lognormal(count: int) -> list[float]:
+def lognormal(count: int) -> list[float]:
     """Return sleeps in seconds, scaled to have exactly the mean."""
     source = random.Random(SEED)
     drawn = [math.exp(source.gauss(0, SIGMA)) for _ in range(count)]

@@ -2,6 +2,9 @@
 
 import os
 import time
+from typing import Any
+
+import numpy as np
 
 from fanfold import INPUTS, task
 
@@ -40,6 +43,16 @@ def noted(x: int, ledger: str, seconds: float = 0.002) -> int:
     return x + 1
 
 
+def block(x: int, size: int) -> Any:
+    """Return an array of so many equal numbers, 8 bytes each."""
+    return np.full(size, float(x))
+
+
+def dot(x: int, big: Any) -> float:
+    """Read all of a big array."""
+    return float(big.sum()) + x
+
+
 @task
 def plus_one_task(x: int) -> int:
     """Do next to nothing.
@@ -54,4 +67,6 @@ spin_task = task(spin)
 nap_task = task(nap)
 small_task = task(small)
 noted_task = task(noted)
+block_task = task(block)
+dot_task = task(dot)
 kept_task = noted_task.with_options(name="kept", cache_policy=INPUTS)

@@ -65,10 +65,10 @@ def _processor(ground: Ground, n: int, turns: int) -> Row:
     taken: dict[bool, list[float]] = {True: [], False: []}
     for turn in range(turns + 1):
         for kept in (True, False) if turn % 2 == 0 else (False, True):
-            with _recorded(kept):
+            with recorded(kept):
                 began = time.process_time()
                 found = mapped()
-                _settled()
+                settled()
                 taken[kept].append(time.process_time() - began)
             if len(found) != n:
                 raise ValueError("The map returned something wrong.")
@@ -98,11 +98,11 @@ def _pairs(ground: Ground, spins: int, pairs: int) -> Row:
     for pair in range(pairs + 1):
         seconds: dict[bool, float] = {}
         for kept in (True, False) if pair % 2 == 0 else (False, True):
-            with _recorded(kept):
+            with recorded(kept):
                 began = time.perf_counter()
                 found = mapped()
                 seconds[kept] = time.perf_counter() - began
-                _settled()
+                settled()
             if found != items:
                 raise ValueError("The map returned something wrong.")
         taken.append(seconds)
@@ -121,7 +121,7 @@ def _pairs(ground: Ground, spins: int, pairs: int) -> Row:
 
 def _each(ground: Ground, what: str, run: Run, expected: list[int], aim: Aim) -> Row:
     contestants = [
-        Contestant(name=name, run=partial(_with, kept, run), before=_settled)
+        Contestant(name=name, run=partial(_with, kept, run), before=settled)
         for name, kept in (("recorded", True), ("off", False))
     ]
     timed = race(contestants, TURNS, expected)
@@ -138,12 +138,12 @@ def _each(ground: Ground, what: str, run: Run, expected: list[int], aim: Aim) ->
 
 
 def _with(kept: bool, run: Run) -> Any:
-    with _recorded(kept):
+    with recorded(kept):
         return run()
 
 
 @contextmanager
-def _recorded(kept: bool) -> Generator[None]:
+def recorded(kept: bool) -> Generator[None]:
     """Have runs recorded where the settings say, or nowhere."""
     before = os.environ.get(URL)
     if not kept:
@@ -157,7 +157,7 @@ def _recorded(kept: bool) -> Generator[None]:
             os.environ[URL] = before
 
 
-def _settled() -> None:
+def settled() -> None:
     """Wait until all that was told is on the disk."""
     running = recorder.current()
     if running is not None and not running.flush(FLUSH_S):

@@ -42,6 +42,11 @@ def share(part: float) -> Aim:
     return Aim(f">= {part:.0%} of it", lambda ours, beside: beside >= part * ours)
 
 
+def within(part: float) -> Aim:
+    """Aim at the figure beside, give or take this share of it."""
+    return Aim(f"± {part:.0%}", lambda ours, beside: abs(ours - beside) <= part * beside)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One comparison."""
@@ -87,12 +92,14 @@ class Row:
         }
 
 
-def show(name: str, rows: Sequence[Row], console: Console) -> None:
-    """Print one benchmark's rows as a table."""
+def show(
+    name: str, rows: Sequence[Row], console: Console, ours: str = "Fanfold", beside: str = "beside"
+) -> None:
+    """Print one benchmark's rows as a table, with such headings above the figures."""
     table = Table(title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for heading in ("what", "on"):
         table.add_column(heading)
-    for heading in ("n", "Fanfold", "beside"):
+    for heading in ("n", ours, beside):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("beside is")
     table.add_column("ratio", justify="right", no_wrap=True)

@@ -49,6 +49,22 @@ class Cluster(Ground, Protocol):
         """What `reached` takes."""
         ...
 
+    def chained(self, functions: Sequence[Function], items: Sequence[Any]) -> list[Any]:
+        """Apply functions one after the other, with one future per element and function."""
+        ...
+
+    def tree(
+        self, make: Function, combine: Callable[..., Any], items: Sequence[Any], width: int
+    ) -> Any:
+        """Make a value of each element and combine them, so many at a time, to a single one."""
+        ...
+
+    def spread(
+        self, function: Callable[[Any, Any], Any], items: Sequence[Any], big: Any
+    ) -> list[Any]:
+        """Call a function with each element and something big, with one future per element."""
+        ...
+
     def held(self, function: Function, items: Sequence[Any], pieces: int) -> Sequence[Any]:
         """Map in so many pieces, wait, and return the futures; results stay on the cluster."""
         ...

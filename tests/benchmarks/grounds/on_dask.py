@@ -1,7 +1,7 @@
 """A Dask cluster of two workers with one thread each, through a client that a user would have."""
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +38,27 @@ class OnDask:
 
     def one_each(self, function: Function, items: Sequence[Any]) -> list[Any]:
         return self.client.gather(self.client.map(function, items, pure=False))
+
+    def chained(self, functions: Sequence[Function], items: Sequence[Any]) -> list[Any]:
+        futures: Any = items
+        for function in functions:
+            futures = self.client.map(function, futures, pure=False)
+        return self.client.gather(futures)
+
+    def tree(
+        self, make: Function, combine: Callable[..., Any], items: Sequence[Any], width: int
+    ) -> Any:
+        futures = self.client.map(make, items, pure=False)
+        while len(futures) > 1:
+            groups = [futures[at : at + width] for at in range(0, len(futures), width)]
+            futures = [self.client.submit(combine, *group, pure=False) for group in groups]
+        return futures[0].result()
+
+    def spread(
+        self, function: Callable[[Any, Any], Any], items: Sequence[Any], big: Any
+    ) -> list[Any]:
+        scattered = self.client.scatter(big, hash=False, broadcast=True)
+        return self.client.gather(self.client.map(function, items, big=scattered, pure=False))
 
     def settle(self) -> None:
         self.client.wait_for_workers(SLOTS, timeout=SETTLE_TIMEOUT_S)

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +37,29 @@ class OnRay:
         remote = _exported(function)
         return ray.get([remote.remote(item) for item in items])
 
+    def chained(self, functions: Sequence[Function], items: Sequence[Any]) -> list[Any]:
+        references = list(items)
+        for function in functions:
+            remote = _exported(function)
+            references = [remote.remote(reference) for reference in references]
+        return ray.get(references)
+
+    def tree(
+        self, make: Function, combine: Callable[..., Any], items: Sequence[Any], width: int
+    ) -> Any:
+        made, combined = ray.remote(lambda item: make(item)), _exported(combine)
+        references = [made.remote(item) for item in items]
+        while len(references) > 1:
+            groups = [references[at : at + width] for at in range(0, len(references), width)]
+            references = [combined.remote(*group) for group in groups]
+        return ray.get(references[0])
+
+    def spread(
+        self, function: Callable[[Any, Any], Any], items: Sequence[Any], big: Any
+    ) -> list[Any]:
+        put, remote = ray.put(big), _exported(function)
+        return ray.get([remote.remote(item, put) for item in items])
+
     def settle(self) -> None:
         # Answered by both workers after whatever they had to do before.
         ray.get([_run_slice.remote(payload, abs) for payload in slices.cut([1, 2], SLOTS)])
@@ -54,6 +77,8 @@ def started() -> Generator[Cluster, None, None]:
     """Start Ray and warm it up."""
     with loopback_only():
         ray.init(
+            # Or it would join any Ray that somebody else runs on this machine.
+            address="local",
             num_cpus=SLOTS,
             include_dashboard=False,
             log_to_driver=False,
