@@ -1,9 +1,8 @@
 """One element of many that ends every process it runs in, each time in the same way.
 
-What no test may do is to let the kernel kill for memory: that takes a memory cgroup to which this
-process may be moved, or the whole machine. So memory runs out in three other real ways: a nanny of
-Dask ends its worker at a limit, Ray's monitor ends one at a share of the machine's memory, and on
-processes of this machine a C++ library finds no more under an address space limit, and aborts.
+Memory runs out in four ways: the kernel kills a process that outgrows its control group, Dask's
+nanny ends its worker at a limit, Ray's monitor ends one at a share of the machine's memory, and a
+C++ library finds no more under an address space limit, and aborts.
 """
 
 import ctypes
@@ -12,7 +11,8 @@ import re
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -29,6 +29,8 @@ pytestmark = pytest.mark.slow
 COUNT, AT = 500, 137
 ROOM_BYTES = 3 << 29
 """What may be taken of the machine's memory beyond what is in use, before Ray's monitor acts."""
+GROUP_BYTES = 400 << 20
+"""More than a worker of either cluster needs, and less than where Dask's nanny steps in."""
 Poison = Callable[[], None]
 
 
@@ -76,16 +78,62 @@ def ray() -> TaskRunner:
     return RayTaskRunner(address="local", init_kwargs={"num_cpus": 2, "_system_config": monitor})
 
 
-KILLED, LEFT = r"SIGSEGV", r"code 3\b"
+def outgrow() -> Poison:
+    group = _group(GROUP_BYTES)
+
+    def take() -> None:
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+        taken: list[bytes] = []
+        for _ in range(400):
+            taken.append(b"x" * (10 << 20))
+
+    return take
+
+
+def _group(limit_bytes: int) -> Path:
+    """Return the folder of a control group whose processes get so much memory together.
+
+    Where this process may make none there is nothing to install, so that isn't CI's fault either.
+    """
+    old = Path("/sys/fs/cgroup/memory")
+    group = (old if old.is_dir() else old.parent) / f"fanfold-{os.getpid()}"
+    try:
+        group.mkdir(exist_ok=True)
+        (group / ("memory.limit_in_bytes" if old.is_dir() else "memory.max")).write_text(
+            str(limit_bytes)
+        )
+    except OSError as error:
+        pytest.skip(f"no memory control group can be made here: {error}")
+    return group
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tidy() -> Iterator[None]:
+    """Remove the control group, once its processes are dead."""
+    yield
+    for parent in ("/sys/fs/cgroup/memory", "/sys/fs/cgroup"):
+        group = Path(parent, f"fanfold-{os.getpid()}")
+        if group.is_dir():
+            group.rmdir()
+
+
+KILLED, LEFT, BY_KERNEL = (
+    r"SIGSEGV",
+    r"code 3\b",
+    r"by the (operating )?system for its memory \(OOM\)",
+)
 POISONS = [
     (processes, segfault, KILLED),
     (processes, leave, LEFT),
+    (processes, outgrow, BY_KERNEL),
     (processes, abort, r"SIGABRT"),
     (dask, segfault, KILLED),
     (dask, leave, LEFT),
+    (dask, outgrow, BY_KERNEL),
     (dask, grow, r"nanny for its memory"),
     (ray, segfault, KILLED),
     (ray, leave, LEFT),
+    (ray, outgrow, BY_KERNEL),
     (ray, grow, r"memory"),
 ]
 

@@ -18,7 +18,6 @@ from runners.dask.tests.pairs import PAIRS
 from fanfold.values.errors import ChunkCancelled, WorkerLost
 from fanfold.values.resources import PLAIN
 from fanfold_dask import DaskTaskRunner
-from fanfold_dask.ends import killed_for_memory
 
 SMALL = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": 300 * 1024**2}
 ENDS = {
@@ -139,11 +138,3 @@ def test_a_retired_worker_costs_nothing(kind: str, tmp_path: Path) -> None:
         assert driver.value(held) == [b"x" * 10_000]
         driver.run(Call(id="after", act=chunks.give, arguments=(1,)))
         assert driver.reports.empty()
-
-
-def test_the_kernels_count_of_what_it_killed_for_memory_is_read(tmp_path: Path) -> None:
-    counters = tmp_path / "vmstat"
-    counters.write_text("pgfault 12\noom_kill 3\noom_killed_else 4\n")
-
-    assert killed_for_memory(counters) == 3
-    assert killed_for_memory(tmp_path / "missing") == 0

@@ -38,6 +38,9 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], lis
     )
 
 
+KILLED = "was killed by signal 9 (SIGKILL)"
+
+
 def processes_of(desk: Desk) -> tuple[int, int]:
     """Return the ids of a worker and of the fork server."""
     worker, server = desk.run(chunks.Processes(id="processes")).split()
@@ -48,11 +51,14 @@ class TestProcesses:
     @pytest.mark.parametrize(
         ("chunk", "how"),
         [
-            (chunks.Killed(id="bad"), "died of SIGKILL"),
-            (chunks.Segfaulting(id="bad"), "died of SIGSEGV"),
-            (chunks.Exiting(id="bad", code=7), "exited with code 7"),
-            (chunks.Deafened(id="bad"), "died of SIGKILL"),
-            (chunks.Orphaning(id="bad"), "lost its fork server, which died of SIGKILL"),
+            (chunks.Killed(id="bad"), KILLED),
+            (chunks.Segfaulting(id="bad"), "was killed by signal 11 (SIGSEGV)"),
+            (chunks.Exiting(id="bad", code=7), "ended with exit code 7"),
+            (chunks.Deafened(id="bad"), KILLED),
+            (
+                chunks.Orphaning(id="bad"),
+                f"lost its fork server, which {KILLED}",
+            ),
         ],
     )
     def test_a_dead_worker_takes_only_its_chunk(self, chunk: Chunk, how: str) -> None:
@@ -307,7 +313,7 @@ class TestProcesses:
             report = desk.wait_for_report("unread")
             assert isinstance(report.error, WorkerLost)
             assert not report.started
-            assert str(report.error).endswith("died of SIGKILL before it ran chunk unread.")
+            assert str(report.error).endswith(f"{KILLED} before it ran chunk unread.")
 
     def test_workers_that_can_not_start_are_told(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -321,7 +327,7 @@ class TestProcesses:
                 desk.submit(Chunk(id=name))
                 error = desk.wait_for_report(name).error
                 assert isinstance(error, ResourcesUnavailable)
-                assert "it exited with code 9 before it could take a chunk" in str(error)
+                assert "it ended with exit code 9 before it could take a chunk" in str(error)
 
     def test_what_is_printed_is_there_before_the_report(
         self, capfd: pytest.CaptureFixture[str]
@@ -349,7 +355,7 @@ class TestProcesses:
 
         assert isinstance(report.error, ResourcesUnavailable)
         assert not report.started
-        assert "fork server exited with code 1 before it was ready" in str(report.error)
+        assert "fork server ended with exit code 1 before it was ready" in str(report.error)
         assert "no_such_module" in capfd.readouterr().err
 
     def test_workers_find_modules_of_folders_added_later(

@@ -2,12 +2,13 @@
 
 import asyncio
 import re
-import signal
-import socket
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+import psutil
+from distributed.comm import get_address_host
+
+from fanfold.values import deaths
 from fanfold.values.resources import Resources
 from fanfold_dask.native import NativeClient, run_on_scheduler
 from fanfold_dask.scheduling import ENDED, NANNY_ANSWERS_S, last_words
@@ -22,7 +23,6 @@ _CLOCKS_S = 5.0
 _TOO_BIG = re.compile(
     r"Worker (?P<at>\S+) \(pid=(?P<pid>\d+)\) exceeded (?P<percent>[\d.]+)% memory"
 )
-_VMSTAT = Path("/proc/vmstat")
 
 
 class Ends:
@@ -30,7 +30,7 @@ class Ends:
 
     def __init__(self, client: NativeClient) -> None:
         self._client = client
-        self._killed = killed_for_memory()
+        self._kills = deaths.MemoryKills()
         self._blamed: set[int] = set()
 
     async def of(self, gone: Gone, pid: int) -> str:
@@ -55,16 +55,15 @@ class Ends:
         )
         lines: Sequence[tuple[float, str]] = await asyncio.wait_for(asking, ANSWER_S)
         told = predicate(lines, gone, pid, self._blamed)
-        if told.endswith("(SIGKILL)") and self._by_kernel(gone):
-            return "was killed by the operating system for its memory (OOM)"
-        return told
+        # The nanny knows the signal alone, and the kernel's count is of this machine.
+        unseen = told.endswith("(SIGKILL)") and _is_near(gone.address)
+        return deaths.OOM if unseen and self._kills.more() else told
 
-    def _by_kernel(self, gone: Gone) -> bool:
-        """Return whether this machine's kernel killed something for memory since we last looked."""
-        if gone.name.partition("/")[0] != socket.gethostname():
-            return False
-        before, self._killed = self._killed, killed_for_memory()
-        return self._killed > before
+
+def _is_near(address: str) -> bool:
+    """Return whether a worker ran on this machine."""
+    cards = psutil.net_if_addrs().values()
+    return get_address_host(address) in {one.address for card in cards for one in card}
 
 
 def predicate(lines: Sequence[tuple[float, str]], gone: Gone, pid: int, blamed: set[int]) -> str:
@@ -92,19 +91,7 @@ def predicate(lines: Sequence[tuple[float, str]], gone: Gone, pid: int, blamed: 
 
 def _in_words(found: Any) -> str:
     if found["status"] is not None:
-        return f"ended with exit code {found['status']}"
+        return deaths.exited(int(found["status"]))
     if found["signal"] is None:
         return "was killed by a signal that isn't known"
-    number = int(found["signal"])
-    known = number in set(signal.Signals)
-    name = signal.Signals(number).name if known else "unknown here"
-    return f"was killed by signal {number} ({name})"
-
-
-def killed_for_memory(counters: Path = _VMSTAT) -> int:
-    """Return how many processes the kernel of this machine has killed for memory; 0 if unknown."""
-    try:
-        found = re.search(r"^oom_kill (\d+)$", counters.read_text(), re.MULTILINE)
-    except OSError:
-        return 0
-    return int(found[1]) if found else 0
+    return deaths.killed(int(found["signal"]))

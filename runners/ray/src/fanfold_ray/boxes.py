@@ -22,6 +22,7 @@ from typing import IO, NamedTuple
 
 import psutil
 
+from fanfold.values import deaths
 from fanfold_ray import traces
 from fanfold_ray.innards import session_folder
 
@@ -68,7 +69,7 @@ class Box:
         self._words = memoryview(self._map).cast("Q")
         self._at = _HEADER.size
         self._words[_PID] = os.getpid()
-        self._words[_KILLS] = traces.kills_for_memory()
+        self._words[_KILLS] = deaths.kills_for_memory()
         self._words[_MAGIC_AT] = _MAGIC
 
     @classmethod

@@ -10,6 +10,8 @@ import re
 import signal
 from pathlib import Path
 
+from fanfold.values import deaths
+
 TAIL_BYTES = 64 * 1024
 """How much of the end of a log is looked at."""
 
@@ -24,35 +26,21 @@ def fate(logs: Path, pid: int, said: int | None, *, kills: int) -> str:
         logs: The folder of Ray's logs.
         pid: Of the process.
         said: The code that it said it would exit with, or minus the signal that it was to end by.
-        kills: What `kills_for_memory` was when it began.
+        kills: What `deaths.kills_for_memory` was when it began.
     """
     if said is not None:
-        return f"ended with exit code {said}" if said >= 0 else _killed_by(signal.Signals(-said))
+        return deaths.exited(said)
     text = _logged(logs, pid)
     if found := _SIGNAL.search(text):
-        return _killed_by(signal.Signals[found[1].decode()])
+        return deaths.killed(signal.Signals[found[1].decode()])
     if found := _CODE.search(text):
         if found[2]:
-            return _killed_by(signal.SIGTERM)
-        return f"ended with exit code {found[1].decode()}"
-    if kills_for_memory() > kills:
+            return deaths.killed(signal.SIGTERM)
+        return deaths.exited(int(found[1]))
+    if deaths.kills_for_memory() > kills:
         # The only thing that is counted, and not by process.
         return "was killed without a trace, most likely by the system for its memory (OOM)"
     return "was killed without a trace, as signal 9 (SIGKILL) does"
-
-
-def kills_for_memory() -> int:
-    """Return how many processes this system has killed for their memory; 0 if it doesn't say."""
-    try:
-        counters = Path("/proc/vmstat").read_text()
-    except OSError:
-        return 0
-    found = re.search(r"^oom_kill (\d+)$", counters, re.MULTILINE)
-    return int(found[1]) if found else 0
-
-
-def _killed_by(number: signal.Signals) -> str:
-    return f"was killed by signal {number.value} ({number.name})"
 
 
 def _logged(logs: Path, pid: int) -> bytes:

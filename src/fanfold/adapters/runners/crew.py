@@ -20,6 +20,7 @@ from fanfold.adapters.runners import site as sites
 from fanfold.adapters.runners.backlog import Ticket
 from fanfold.adapters.runners.frames import Fork, Kind, Settings
 from fanfold.adapters.runners.parcels import Folders
+from fanfold.values import deaths
 from fanfold.values.errors import InfrastructureError
 
 END_TIMEOUT_S = 2.0
@@ -115,6 +116,7 @@ class Crew:
         self._selector = selectors.DefaultSelector()
         self._bell, self._ringer = socket.socketpair()
         self._rung = False
+        self._kills = deaths.MemoryKills()
         self._selector.register(self._bell, selectors.EVENT_READ, self._on_bell)
         self._process: subprocess.Popen[bytes] | None = None
         self._start()
@@ -256,7 +258,7 @@ class Crew:
                 yield from self._do_without(number, reason)
             else:
                 number, status = content
-                yield from self._bury(number, fate(os.waitstatus_to_exitcode(status)))
+                yield from self._bury(number, self._fate(os.waitstatus_to_exitcode(status)))
         if not data:
             yield from self._outlive()
 
@@ -281,7 +283,7 @@ class Crew:
 
     def _outlive(self) -> Iterator[Event]:
         """Bury a fork server; the next one is started when there is work."""
-        how = fate(self._end_process())
+        how = self._fate(self._end_process())
         for member in list(self._members.values()):
             if member.identity:
                 yield from self._bury(member.number, f"lost its fork server, which {how}")
@@ -300,6 +302,11 @@ class Crew:
             self._selector.unregister(member.connection)
         member.connection.close()
 
+    def _fate(self, exit_code: int) -> str:
+        # The kernel tells how many it killed for memory, but not whom.
+        by_kernel = exit_code == -signal.SIGKILL and self._kills.more()
+        return deaths.OOM if by_kernel else deaths.exited(exit_code)
+
     def _end_process(self) -> int:
         """Wait for the fork server's end, or bring it about; return its exit code."""
         process, self._process = self._process, None
@@ -312,16 +319,6 @@ class Crew:
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
-
-
-def fate(exit_code: int) -> str:
-    """Return what became of a process, such as "died of SIGKILL"."""
-    if exit_code >= 0:
-        return f"exited with code {exit_code}"
-    try:
-        return f"died of {signal.Signals(-exit_code).name}"
-    except ValueError:
-        return f"died of signal {-exit_code}"
 
 
 def _interpreter() -> list[str]:
