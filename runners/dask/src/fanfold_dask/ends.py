@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import psutil
-from distributed.comm import get_address_host
+from distributed.comm.addressing import get_address_host
 
 from fanfold.values import deaths
 from fanfold.values.resources import Resources
