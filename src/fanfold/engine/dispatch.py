@@ -217,7 +217,8 @@ class Dispatcher:
 
         try:
             if run.shares and not desk.shared:
-                desk.shared = [desk.session.share(run.id, run.payload)]
+                parts = enumerate(run.payload)
+                desk.shared = [desk.session.share(f"{run.id}/{at}", part) for at, part in parts]
             return desk.session.submit(
                 effect.work, effect.needs, desk.shared, want=run.call.want, done=done
             )

@@ -30,14 +30,14 @@ class Packed:
         return len(self.inputs) / max(len(self.batch), 1)
 
 
-def pack_spec(spec: TaskSpec) -> bytes:
+def pack_spec(spec: TaskSpec) -> wire.Buffers:
     """Return what all chunks of a run have in common.
 
     Raises:
         NotPicklable: Names the argument that can't travel, or the task.
     """
     try:
-        return wire.dump_function(f"The task {spec.info.name}, or what it uses,", spec)
+        return wire.dump_shared(f"The task {spec.info.name}, or what it uses,", spec)
     except NotPicklable:
         for where, value in spec.layout.static():
             wire.dump_function(f"The argument {where} of {spec.info.name}", value)

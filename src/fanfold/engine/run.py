@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from fanfold.engine import chunking
+from fanfold.engine import chunking, wire
 from fanfold.engine.attempt import retry_delay_s
 from fanfold.engine.calls import Call
 from fanfold.engine.chunking import Batch, Pace, Span
@@ -63,7 +63,8 @@ class Run(Columns):
         self.owner: Any = None
         """The flow run that started it, which can start more on the same session."""
         self.remote = session.traits.remote
-        self.payload = b""
+        self.payload: wire.Buffers = []
+        """What all chunks need, pickled, where they run in other processes."""
         if self.remote:
             self.payload = pack_spec(call.spec)
         self.remade = False
@@ -106,7 +107,7 @@ class Run(Columns):
     @property
     def shares(self) -> bool:
         """Whether the spec is big enough to be shared instead of sent with each chunk."""
-        return len(self.payload) > SHARED_BYTES
+        return sum(map(len, self.payload)) > SHARED_BYTES
 
     @property
     def over(self) -> bool:
@@ -413,7 +414,7 @@ class Run(Columns):
     def _travelling_spec(self) -> TaskSpec | bytes | None:
         if not self.remote:
             return self.call.spec
-        return None if self.shares else self.payload
+        return None if self.shares else self.payload[0]
 
     def _take_along(self, batch: Batch, inputs: Inputs, needs: list[Ref]) -> Packed:
         """Pickle a chunk's inputs; what is too much goes back into the queue, what can't, fails."""

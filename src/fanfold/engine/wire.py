@@ -1,7 +1,7 @@
 """How values and functions travel between processes: pickle protocol 5, big buffers beside it."""
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -11,6 +11,11 @@ from fanfold.values.errors import NotPicklable
 
 OUT_OF_BAND_BYTES = 65_536
 """Smaller buffers stay inside the pickle: a cluster pays some microseconds per frame it carries."""
+
+SHARED_APART_BYTES = 1 << 20
+"""Of what all chunks need: a smaller buffer is copied faster than looked up once more."""
+MOST_APART = 16
+"""Each is one more thing that every chunk names to its cluster."""
 
 Buffers = list[Any]
 
@@ -30,9 +35,7 @@ def dump(value: Any) -> Buffers:
         aside.append(raw)
         return False
 
-    stream = BytesIO()
-    cloudpickle.CloudPickler(stream, protocol=5, buffer_callback=keep_inside).dump(value)
-    return [stream.getvalue(), *aside]
+    return [_pickled(value, keep_inside), *aside]
 
 
 def load(buffers: Sequence[Any]) -> Any:
@@ -74,6 +77,40 @@ def dump_function(what: str, value: Any) -> bytes:
         return cloudpickle.dumps(value, protocol=5)
     except Exception as error:
         raise not_picklable(what, error) from error
+
+
+def dump_shared(what: str, value: Any) -> Buffers:
+    """Pickle something that all chunks of a run need, its big buffers beside it.
+
+    They are copies, for it is sent later than it was handed over. Where processes share memory
+    they are then read in place, so nobody may change them: arrays in them come out read-only.
+
+    Args:
+        what: Names it in the error.
+        value: A task's spec.
+
+    Raises:
+        NotPicklable: It can't be pickled.
+    """
+    aside: list[Any] = []
+
+    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < SHARED_APART_BYTES or len(aside) == MOST_APART:
+            return True
+        aside.append(bytes(raw))
+        return False
+
+    try:
+        return [_pickled(value, keep_inside), *aside]
+    except Exception as error:
+        raise not_picklable(what, error) from error
+
+
+def _pickled(value: Any, keep_inside: Callable[[pickle.PickleBuffer], bool]) -> bytes:
+    stream = BytesIO()
+    cloudpickle.CloudPickler(stream, protocol=5, buffer_callback=keep_inside).dump(value)
+    return stream.getvalue()
 
 
 def not_picklable(what: str, error: BaseException) -> NotPicklable:

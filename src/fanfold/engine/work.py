@@ -1,6 +1,5 @@
 """A chunk: some elements of a map, on their way to a slot and at work there."""
 
-import pickle
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
@@ -136,7 +135,7 @@ def _spec(work: Work, shared: Sequence[Any]) -> TaskSpec:
         return work.spec
     spec = _specs.get(work.spec_key)
     if spec is None:
-        spec = pickle.loads(shared[0] if work.spec is None else work.spec)
+        spec = wire.load(shared if work.spec is None else [work.spec])
         while len(_specs) >= SPECS_KEPT:
             _specs.pop(next(iter(_specs)), None)
         _specs[work.spec_key] = spec

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanfold.engine import wire
-from fanfold.engine.wire import OUT_OF_BAND_BYTES
+from fanfold.engine.wire import MOST_APART, OUT_OF_BAND_BYTES, SHARED_APART_BYTES
 from fanfold.values.errors import NotPicklable
 
 
@@ -41,6 +41,23 @@ def test_big_buffers_travel_beside_the_pickle_uncopied_and_small_ones_inside() -
     again = wire.load(buffers)
     np.testing.assert_array_equal(again[0], big)
     np.testing.assert_array_equal(again[1], small)
+
+
+def test_what_all_chunks_need_is_copied_and_big_arrays_are_read_in_place() -> None:
+    small, *bigs = (
+        np.zeros(size, "u1") for size in [100, *[SHARED_APART_BYTES] * (MOST_APART + 1)]
+    )
+
+    buffers = wire.dump_shared("It", [small, *bigs])
+    for one in bigs:
+        one += 1
+
+    assert len(buffers) == 1 + MOST_APART
+    first, *others = wire.load(buffers)
+    assert first.flags.writeable and not first.any()
+    assert [one.flags.writeable for one in others] == [False] * MOST_APART + [True]
+    assert not any(one.any() for one in others)
+    assert np.shares_memory(others[0], np.frombuffer(buffers[1], dtype="u1"))
 
 
 def test_functions_of_the_moment_travel() -> None:

@@ -181,7 +181,9 @@ class Sender:
         """Put a payload onto some worker; others get it from there when they need it."""
         try:
             if self._workers.now().now:
-                scattering = self._client.scatter(payload, hash=False, asynchronous=True)
+                # Dask copies bytes once more than views of them: 50 ms for 100 MB.
+                view = memoryview(payload)
+                scattering = self._client.scatter(view, hash=False, asynchronous=True)
                 return call(self._client, scattering, SCATTER_TIMEOUT_S)
         except TimeoutError:
             # The last worker left just now, or is stopped.
