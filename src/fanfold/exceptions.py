@@ -2,6 +2,7 @@
 
 from fanfold.values.errors import Crashed as Crashed
 from fanfold.values.errors import Crashed as CrashedRun
+from fanfold.values.errors import CrashedWithCluster as CrashedWithCluster
 from fanfold.values.errors import FailedRun as FailedRun
 from fanfold.values.errors import FanfoldError as FanfoldError
 from fanfold.values.errors import InfrastructureError as InfrastructureError
@@ -30,6 +31,7 @@ __all__ = [
     "CancelledRun",
     "Crashed",
     "CrashedRun",
+    "CrashedWithCluster",
     "FailedRun",
     "FanfoldError",
     "HashError",

@@ -246,6 +246,24 @@ def test_an_own_cluster_whose_keeper_dies_fails_what_is_pending(tmp_path: Path) 
         worker.wait(DEADLINE_S)
 
 
+def test_a_flow_that_loses_its_cluster_is_crashed_with_the_reason() -> None:
+    @task
+    def keeper() -> int:
+        parent = psutil.Process().parent()
+        assert parent is not None
+        return parent.pid
+
+    @flow(task_runner=LONE)
+    def doomed() -> int:
+        kill_and_wait(keeper.submit().result())
+        return keeper.submit().result()
+
+    state = doomed(return_state=True)
+
+    assert state.is_crashed()
+    assert state.message.startswith("CrashedWithCluster: keeper")
+
+
 def test_workers_that_only_one_process_could_reach_are_refused() -> None:
     kwargs = {"n_workers": 1, "worker_class": Worker}
     with pytest.raises(InfrastructureError, match="protocol='tcp://'"):

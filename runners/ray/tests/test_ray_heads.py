@@ -92,7 +92,7 @@ def test_a_flow_whose_own_ray_ends_is_crashed_with_the_reason(folder: Path, kill
     finally:
         run.close()
 
-    assert "Crashed: held: Ray at " in run.told["STATE"]
+    assert run.told["STATE"].startswith("Crashed CrashedWithCluster: held: Ray at ")
     assert "is lost" in run.told["STATE"]
     assert "AGAIN 5" in out
     assert out.endswith("END\n")
@@ -123,7 +123,7 @@ def test_a_flow_whose_head_never_comes_back_is_crashed_in_time(
     finally:
         run.close()
 
-    assert "Crashed: held: Ray at " in run.told["STATE"]
+    assert run.told["STATE"].startswith("Crashed CrashedWithCluster: held: Ray at ")
     assert "is lost" in run.told["STATE"]
     assert took_s < 60
     assert out.endswith("END\n")

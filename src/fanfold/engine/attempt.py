@@ -7,12 +7,15 @@ from typing import Any
 
 from fanfold.engine.spec import TaskSpec
 from fanfold.engine.wording import said
+from fanfold.values.errors import ClusterLost, CrashedWithCluster
 from fanfold.values.states import WITH_VALUE, State, StateName
 
 Row = tuple[Any, ...]
 """One element's mapped arguments, in the order of the layout's columns."""
 RETRIED = frozenset({StateName.FAILED, StateName.TIMED_OUT})
 """Ends that a task's retries are for."""
+_NOBODYS = (ClusterLost, CrashedWithCluster)
+"""Errors that are no failure of the code that lets them pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,8 @@ def _outcome(end: State, tries: int, value: Any) -> Outcome:
 def ended(value: Any, error: BaseException | None) -> State:
     """Return the state that a call came to: a hand-made one, or that of its value or exception."""
     if error is not None:
-        code = StateName.FAILED if isinstance(error, Exception) else StateName.CRASHED
+        users = isinstance(error, Exception) and not isinstance(error, _NOBODYS)
+        code = StateName.FAILED if users else StateName.CRASHED
         return State(code=code, message=f"{type(error).__name__}: {said(error)}", error=error)
     if type(value) is not State:
         return State(code=StateName.COMPLETED, data=value)

@@ -31,7 +31,9 @@ from fanfold.engine.work import Work
 from fanfold.ports.runner import Ref, Session
 from fanfold.values.errors import (
     ChunkCancelled,
+    ClusterLost,
     Crashed,
+    CrashedWithCluster,
     InfrastructureError,
     InputsUnreadable,
     RunCancelled,
@@ -472,7 +474,7 @@ class Run(Columns):
         (self._stalled if held else self._todo).append(batch)
 
     def _finish_all(self, batch: Batch, state: StateName, error: InfrastructureError) -> list[Span]:
-        kind = NO_VALUE[state.type]
+        kind = CrashedWithCluster if isinstance(error, ClusterLost) else NO_VALUE[state.type]
         reason = self._losses.reason(batch, error)
         if isinstance(error, WorkerLost) and len(batch) == 1 and self._sources is not None:
             called = self._sources.called(self.call.spec.layout, batch.spans[0][0])

@@ -17,6 +17,7 @@
     │   ├── UnfinishedRun             it isn't over yet
     │   ├── UpstreamFailed            it never started, for what it needs failed
     │   ├── Crashed                   its infrastructure failed too often
+    │   │   └── CrashedWithCluster    the whole cluster is gone
     │   ├── RunCancelled              it was cancelled
     │   ├── RemoteError               stands in for an exception that can't travel
     │   └── MapError                  some elements of a map have no value, each for its own reason
@@ -142,6 +143,10 @@ class UpstreamFailed(RunError):
 
 class Crashed(RunError):
     """The run's infrastructure failed more often than it may."""
+
+
+class CrashedWithCluster(Crashed):
+    """The whole cluster is gone for good. A flow that doesn't catch this is Crashed too."""
 
 
 class RunCancelled(RunError):

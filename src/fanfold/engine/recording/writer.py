@@ -15,7 +15,7 @@ from fanfold.engine.recording.pruning import Pruning
 from fanfold.engine.recording.spool import FOLDER, Spool
 from fanfold.engine.recording.trouble import Trouble
 from fanfold.ports.history import History
-from fanfold.values.errors import HistoryUnavailable
+from fanfold.values.errors import HistoryError, HistoryUnavailable
 from fanfold.values.facts import Batch, FlowRunMade, FlowRunMoved, now_us
 from fanfold.values.ids import new_id
 from fanfold.values.records import Retention
@@ -108,8 +108,9 @@ class Writer:
         if not self.course.calling and self._link.opened:
             self._caller.start("close", lambda: self._link.close(abandoned=bool(self.open)))
             outcome = self._caller.wait(max(0.0, deadline - time.monotonic()))
-            if outcome is not None and outcome.error is not None:
-                logger.info("The history can't be closed as it should", exc_info=outcome.error)
+            error = outcome.error if outcome is not None else None
+            if error is not None and not isinstance(error, HistoryError):  # those were told before
+                logger.info("The history can't be closed as it should", exc_info=error)
         self._caller.end()
         self._spool.close()
 
