@@ -9,6 +9,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 DEMO := $(VENV)/.fanfold-demo
 FULL := $(VENV)/.fanfold-full
+ALONE := tests/unit tests/local tests/conformance tests/histories tests/typing
 PROJECTS := pyproject.toml runners/dask/pyproject.toml runners/ray/pyproject.toml
 
 help: ## Print this list
@@ -17,9 +18,9 @@ help: ## Print this list
 demo: $(DEMO) ## Run a small example that explains itself; installs only what it needs
 	@$(PYTHON) -m fanfold.demo
 
-test: $(FULL) ## Run all tests but the slow ones: unit tests in parallel, then real clusters one by one
-	$(PYTHON) -m pytest -n 2 -m 'not slow' tests/unit
-	$(PYTHON) -m pytest -m 'not slow' --ignore=tests/unit
+test: $(FULL) ## Run all tests but the slow ones: first what needs no cluster, then real clusters, two at a time
+	$(PYTHON) -m pytest -n 2 -m 'not slow' $(ALONE)
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m 'not slow' $(addprefix --ignore=,$(ALONE))
 
 check: $(FULL) ## Lint, check the format, the types and the layers
 	$(PYTHON) -m ruff check
