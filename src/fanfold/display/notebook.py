@@ -136,7 +136,7 @@ class Cell:
             if row.over:
                 told.append(joined(final_line(watched.name, row.counts, row.took_s)))
             else:
-                told.append(plain_line(watched.name, row.counts, row.pace))
+                told.append(plain_line(watched.name, row.counts, row.pace, row.waits))
         return "\n".join(told)
 
     def _earlier(self) -> str:
@@ -235,12 +235,14 @@ def map_html(row: Row) -> str:
         tag("div", DIM, text(_took(row) if row.over else _pace(row))),
     )
     first = text(f"first failure: {counts.first}") if counts.first else ""
+    waits = text(f"waits: {row.waits}") if row.waits and not row.over else ""
     return tag(
         "div",
         _BLOCK,
         head,
         bar(parts, whole, f"{name}: {numbers}"),
         legend(parts, retried(counts.retries)),
+        line(waits, style="font-size:85%"),
         line(first, style=f"font-size:85%;color:{RED}"),
     )
 

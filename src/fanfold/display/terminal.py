@@ -38,17 +38,19 @@ logger = logging.getLogger("fanfold.progress")
 class Line:
     """What is remembered of one map from look to look."""
 
-    __slots__ = ("counts", "pace", "told_at", "watched")
+    __slots__ = ("counts", "pace", "told_at", "waits", "watched")
 
     def __init__(self, watched: Watched) -> None:
         self.watched = watched
         self.pace = Pace(watched.began)
         self.told_at = watched.began
         self.counts = Counts()
+        self.waits = ""
 
     def look(self, now: float) -> None:
         """Take the numbers anew."""
         self.counts = self.watched.counts()
+        self.waits = self.watched.waits
         self.pace.see(now, self.counts.done)
 
 
@@ -104,18 +106,21 @@ class Terminal:
         if self._screen is None:
             self._screen = Screen(stream, [sys.stdout] if is_terminal(sys.stdout) else [])
         most = max(1, min(LIVE_MOST, rows - 2))
+        width = columns - 1
         options: Any = {
             "name_columns": max(len(line.watched.name) for line in self._lines.values()),
             "ascii_only": not (stream.encoding or "").lower().startswith("utf"),
         }
         shown = self._shown(most, now)
         lines = [
-            live_line(line.watched.name, line.counts, line.pace, columns - 1, **options)
-            for line in shown
+            live_line(
+                one.watched.name, one.counts, one.pace, columns - 1, waits=one.waits, **options
+            )
+            for one in shown
         ]
         if len(self._lines) > len(shown):
             lines.append(more_line(len(self._lines) - len(shown)))
-        self._screen.show([self._paint(pieces, columns - 1) for pieces in lines], said)
+        self._screen.show([self._paint(pieces, width) for pieces in lines], said)
         return LIVE_EVERY_S
 
     def _shown(self, most: int, now: float) -> list[Line]:
@@ -135,7 +140,7 @@ class Terminal:
             if now - line.told_at >= PLAIN_EVERY_S:
                 line.told_at = now
                 line.look(now)
-                logger.info("%s", plain_line(line.watched.name, line.counts, line.pace))
+                logger.info("%s", plain_line(line.watched.name, line.counts, line.pace, line.waits))
             wait = min(wait, line.told_at + PLAIN_EVERY_S - now)
         return max(wait, LIVE_EVERY_S)
 

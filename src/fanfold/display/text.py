@@ -56,6 +56,7 @@ def live_line(
     pace: Pace,
     columns: int,
     *,
+    waits: str = "",
     name_columns: int = 0,
     ascii_only: bool = False,
 ) -> list[Piece]:
@@ -66,19 +67,21 @@ def live_line(
         counts: How far it is.
         pace: How fast it goes.
         columns: The room for all.
+        waits: What it waits for, if it can't run on the workers there are.
         name_columns: The least room for the name, so that lines stand below each other.
         ascii_only: Whether the terminal knows no other characters.
 
     Where there is no room for everything, the bar goes first, then the retries, the cached share
-    and the rate. The first failure takes what is left.
+    and the rate. What it waits for, or else the first failure, takes what is left.
     """
     head = Piece(shortened(name, NAME_MOST).ljust(min(name_columns, NAME_MOST)), "bold")
     counted = Piece(_counted(counts), "")
     bad = _bad(counts)
     eta = _eta(pace.left_s(counts))
     room = columns - _width(head, counted, bad, eta)
-    failure = counts.first is not None and room >= FAILURE_LEAST + 2
-    if failure:
+    note = _note(counts, waits)
+    noted = bool(note.text) and room >= FAILURE_LEAST + 2
+    if noted:
         room -= FAILURE_LEAST + 2
     optional: list[Piece] = []
     for piece in (
@@ -90,16 +93,15 @@ def live_line(
             optional.append(piece)
             room -= len(piece.text) + 2
     bar: list[Piece] = []
-    if not failure and counts.total and room >= BAR_LEAST + 2:
+    if not noted and counts.total and room >= BAR_LEAST + 2:
         bar = _bar(counts.done / counts.total, min(room - 2, BAR_MOST), ascii_only)
-    first = Piece("")
-    if failure:
-        first = Piece(shortened(str(counts.first), room + FAILURE_LEAST), "red")
+    if noted:
+        note = Piece(shortened(note.text, room + FAILURE_LEAST), note.style)
     line = _spaced([head], bar, [counted], *([piece] for piece in optional))
-    return _spaced(line, [bad], [eta], [first])
+    return _spaced(line, [bad], [eta], [note] if noted else [])
 
 
-def plain_line(name: str, counts: Counts, pace: Pace) -> str:
+def plain_line(name: str, counts: Counts, pace: Pace, waits: str = "") -> str:
     """Return a running map's line for a log."""
     done = _counted(counts)
     if counts.total:
@@ -114,6 +116,7 @@ def plain_line(name: str, counts: Counts, pace: Pace) -> str:
         f"{span(left)} left" if left is not None else "",
     ]
     line = f"{name}: {', '.join(part for part in parts if part)}"
+    line += f"; waits: {waits}" if waits else ""
     return f"{line}; first: {counts.first}" if counts.first else line
 
 
@@ -182,6 +185,12 @@ def _bad(counts: Counts) -> Piece:
         (counts.cancelled, "cancelled"),
     )
     return Piece(", ".join(f"{number:,} {what}" for number, what in told if number), "red")
+
+
+def _note(counts: Counts, waits: str) -> Piece:
+    if waits:
+        return Piece(f"waits: {waits}", "yellow")
+    return Piece("") if counts.first is None else Piece(str(counts.first), "red")
 
 
 def _eta(seconds: float | None) -> Piece:

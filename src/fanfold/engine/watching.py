@@ -90,6 +90,11 @@ class Watched:
         """Address of its cluster's own web page; empty if there is none, or it is over."""
         return next((run.session.dashboard for run in self.runs()), "")
 
+    @property
+    def waits(self) -> str:
+        """What keeps it from running on the workers there are, in words; empty if nothing does."""
+        return next((what for run in self.runs() if (what := run.wait.what)), "")
+
     def counts(self) -> Counts:
         """Return how far it is; some 2 ms for a million elements. For any thread."""
         counted = self._folded

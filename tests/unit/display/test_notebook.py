@@ -110,6 +110,18 @@ def test_a_running_map_has_a_bar_with_its_pace_and_what_failed_first(kit: Kit) -
     assert kit.shown()["text/plain"].startswith("embed: 40/100 (40 %), 20/s, 1 failed, ")
 
 
+def test_what_a_running_map_waits_for_is_told(kit: Kit) -> None:
+    run = kit.map("embed", 100)
+    run.wait.lacks("no worker offers gpu; the cluster offers <cpu=2>", kit.now)
+
+    kit.look(2.0)
+
+    assert (
+        "waits: no worker offers gpu; the cluster offers &lt;cpu=2&gt;"
+        in (kit.shown()["text/html"])
+    )
+
+
 def test_short_maps_are_not_shown(kit: Kit) -> None:
     run = kit.map("embed", 100)
 

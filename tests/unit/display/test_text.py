@@ -41,6 +41,17 @@ def test_a_live_line_gives_the_room_of_the_bar_to_the_first_failure() -> None:
     )
 
 
+def test_what_a_map_waits_for_is_told_before_what_failed_first() -> None:
+    counts = Counts(total=1_000, failed=3, first=FIRST)
+
+    line = joined(live_line("embed", counts, pace(0), 80, waits="no worker offers gpu"))
+
+    assert line == "embed  0/1,000  3 failed  waits: no worker offers gpu"
+    assert "; waits: no worker offers gpu; first: " in plain_line(
+        "embed", counts, pace(0), "no worker offers gpu"
+    )
+
+
 @pytest.mark.parametrize("columns", [45, 60, 80, 100, 120, 200])
 @pytest.mark.parametrize(
     "counts",
