@@ -52,7 +52,6 @@ SHARED_BYTES = 65_536
 
 
 _VALUE_STRETCH = re.compile(b"[" + re.escape(bytes(sorted(WITH_VALUE))) + b"]+")
-_OPEN = re.compile(b"[^" + FINAL_CODES + b"]")
 _OPEN_STRETCH = re.compile(b"[^" + FINAL_CODES + b"]+")
 
 
@@ -152,7 +151,7 @@ class Run(Columns):
         self.warnings += [told for told in report.warnings if told not in self._told]
         self._told.update(report.warnings)
         news = self._not_done(flight, report) if report.error else self._done(flight, report)
-        return news + self._drop(flight.batch.spans) if self._cancelled else news
+        return news + self._cancel(flight.batch.spans) if self._cancelled else news
 
     def _done(self, flight: Flight, report: Report) -> list[Span]:
         done, rest = flight.batch.split(report.reached)
@@ -237,19 +236,13 @@ class Run(Columns):
     def cancel(self) -> list[Span]:
         """Let nothing more start; what runs comes to its own end."""
         self._cancelled = True
-        return self._drop(self._grounded())
+        return self._cancel(self._grounded())
 
     def give_up(self, message: str) -> None:
         """End all that isn't final as Crashed; nothing more will be heard."""
         self.flights.clear()
         self.commits.give_up()
-        self._end_open(message)
-
-    def _end_open(self, message: str) -> list[Span]:
-        ended = [match.start() for match in _OPEN.finditer(self.states)]
-        for index in ended:
-            self._end(index, StateName.CRASHED, Crashed, f"{self.label(index)}: {message}")
-        return chunking.joined([(index, index + 1) for index in ended])
+        self._crash(Crashed, message)
 
     # What is to be done next.
 
@@ -381,10 +374,7 @@ class Run(Columns):
         if not (reason := self.wait.over(self._now)):
             return []
         self.flights.give_up()
-        self._todo.clear()
-        self._stalled.clear()
-        self._tries.drop()
-        return self._end_open(reason)
+        return self._crash(Crashed, reason)
 
     def _heard(self, event: Event) -> list[Span]:
         due = self._tries.due(event.now)
@@ -439,6 +429,9 @@ class Run(Columns):
         if isinstance(error, ValuesLost):
             self._miss([flight.needs[at] for at in error.lost], batch)
             return []
+        if isinstance(error, ClusterLost):
+            news = self._finish_all(batch, StateName.CRASHED, error)
+            return news + self._crash(CrashedWithCluster, str(error), self._grounded())
         overran = flight.overran(self.call.spec.timeout_s, self._now)
         if overran is not None and isinstance(error, WorkerLost):
             return self._ended_by_limit(batch, overran)
@@ -484,8 +477,7 @@ class Run(Columns):
         return list(batch.spans)
 
     def _end(self, index: int, state: StateName, kind: type[RunError], message: str) -> None:
-        told = Failure(kind=kind.__name__, message=message, traceback="", live=kind(message))
-        self._finish(index, state, told)
+        self._finish(index, state, _without_traceback(kind(message)))
 
     def _finish(self, index: int, state: StateName, failure: Failure) -> None:
         check({self.states[index]}, {state})
@@ -506,8 +498,26 @@ class Run(Columns):
             waiting[start:stop] = bytes([StateName.CANCELLED]) * (stop - start)
         return [match.span() for match in _OPEN_STRETCH.finditer(waiting)]
 
-    def _drop(self, spans: Iterable[Span]) -> list[Span]:
-        """End what is open of some stretches, and all that waits, as Cancelled.
+    def _cancel(self, spans: Iterable[Span]) -> list[Span]:
+        return self._sweep(spans, StateName.CANCELLED, RunCancelled("cancelled"))
+
+    def _crash(
+        self, kind: type[RunError], why: str, spans: Iterable[Span] | None = None
+    ) -> list[Span]:
+        """End all, or what is open of some stretches, as Crashed; the first is told apart."""
+        spans = [(0, len(self.states))] if spans is None else list(spans)
+        news: list[Span] = []
+        if first := next((found for span in spans if (found := self._open_in(span))), None):
+            self._end(first[0], StateName.CRASHED, kind, f"{self.label(first[0])}: {why}")
+            news = [(first[0], first[0] + 1)]
+        return news + self._sweep(spans, StateName.CRASHED, kind(f"{self.name}: {why}"))
+
+    def _open_in(self, span: Span) -> Span | None:
+        found = _OPEN_STRETCH.search(self.states, *span)
+        return None if found is None else found.span()
+
+    def _sweep(self, spans: Iterable[Span], state: StateName, error: RunError) -> list[Span]:
+        """End what is open of some stretches, and all that waits, without a value.
 
         0.1 s for a million elements: all have the same to say, and neither hooks nor the history
         are told of them one by one.
@@ -516,14 +526,12 @@ class Run(Columns):
         self._todo.clear()
         self._stalled.clear()
         self._tries.drop()
-        error = RunCancelled("cancelled")
-        told = Failure(kind=RunCancelled.__name__, message=str(error), traceback="", live=error)
-        detail = Detail(attempts=0, failure=told)
+        detail = Detail(attempts=0, failure=_without_traceback(error))
         news: list[Span] = []
         for span in (*spans, *waiting):
             for start, stop in [m.span() for m in _OPEN_STRETCH.finditer(self.states, *span)]:
-                check(present(self.states, start, stop), {StateName.CANCELLED})
-                self.states[start:stop] = bytes([StateName.CANCELLED]) * (stop - start)
+                check(present(self.states, start, stop), {state})
+                self.states[start:stop] = bytes([state]) * (stop - start)
                 self.left -= stop - start
                 self.details.update(dict.fromkeys(range(start, stop), detail))
                 news.append((start, stop))
@@ -531,3 +539,7 @@ class Run(Columns):
             if self.details.get(index) is detail:
                 self.details[index] = replace(detail, attempts=attempts)
         return chunking.joined(news)
+
+
+def _without_traceback(error: RunError) -> Failure:
+    return Failure(kind=type(error).__name__, message=str(error), traceback="", live=error)

@@ -53,7 +53,7 @@ class TestWorkers:
         assert labels(run) == ["Crashed"] * 3
         failure = run.error(2)
         assert failure is not None
-        assert failure.message == f"map[2]: no worker could run it for 30 s: {NO_GPU}"
+        assert failure.message == f"map: no worker could run it for 30 s: {NO_GPU}"
         # What waits on the cluster is taken back.
         assert sorted(play.dropped) == [one.ref for one in sent]
 

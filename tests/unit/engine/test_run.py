@@ -16,7 +16,9 @@ from fanfold.engine.results.commits import COMMIT_CHUNKS, COMMIT_S
 from fanfold.engine.run import Run
 from fanfold.engine.sources import From, Given, Sources
 from fanfold.values.errors import (
+    ClusterLost,
     Crashed,
+    CrashedWithCluster,
     ResourcesUnavailable,
     RunCancelled,
     UpstreamFailed,
@@ -638,7 +640,24 @@ def test_a_map_that_is_given_up_ends_whatever_it_was_doing(play: Rehearsal) -> N
 
     assert run.over
     assert labels(run) == ["Completed", *["Crashed"] * 5]
-    assert str(error_of(run, 5)) == "map[5]: Fanfold failed"
+    assert str(error_of(run, 1)) == "map[1]: Fanfold failed"
+    assert str(error_of(run, 5)) == "map: Fanfold failed"
+
+
+def test_all_crash_at_once_with_their_cluster(play: Rehearsal) -> None:
+    run = play.over_items("map", range(100_000), chunk_size=2)
+    first, *others = play.air
+    sent = len(play.sent)
+
+    play.lose(first, ClusterLost("It is gone."))
+    for one in others:
+        play.lose(one, ClusterLost("It is gone."))
+
+    assert len(play.sent) == sent
+    assert run.over
+    assert labels(run) == ["Crashed"] * 100_000
+    assert isinstance(error_of(run, 99_999), CrashedWithCluster)
+    assert str(error_of(run, 1)) == "map[1]: It is gone."
 
 
 def play_quickly(play: Rehearsal, runs: list[Run]) -> None:
