@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -26,13 +25,8 @@ from fanfold.engine.consuming import (
     tried_async,
 )
 from fanfold.engine.context import (
-    FLOW_RUN,
     Parameters,
-    RunInfo,
-    again,
     current,
-    current_tags,
-    parent_id,
     running,
 )
 from fanfold.engine.drive import (
@@ -66,11 +60,10 @@ from fanfold.engine.returning import state_of
 from fanfold.engine.signals import EXIT_CODE, Terminated, cancellable, terminable
 from fanfold.engine.stopping import Stop, ended_by, reach
 from fanfold.engine.tally import showing, summary
-from fanfold.engine.telling import level, tell
+from fanfold.engine.telling import tell
 from fanfold.engine.wording import said
 from fanfold.values import runs
 from fanfold.values.errors import KeyNotStable, TimedOut, UpstreamFailed
-from fanfold.values.ids import new_id
 from fanfold.values.states import WITH_VALUE, State, StateName
 
 
@@ -95,28 +88,7 @@ class Execution:
         self.thread = threading.get_ident()
         self.tries = 0
         sink: Sink | None = recorders.current() if around is None else around.recorder
-        run_id = new_id()
-        prints = spec.log_prints
-        older = again() if parent is None else None
-        info = RunInfo(
-            kind=FLOW_RUN,
-            id=run_id,
-            name=spec.name,
-            of=spec.name,
-            version=spec.version,
-            tags=spec.tags | current_tags() | (parent.tags if parent is not None else frozenset()),
-            log_prints=prints if prints is not None else bool(parent and parent.log_prints),
-            flow=parent,
-            parameters=Parameters(),
-            retry_of=older.retry_of if older is not None else "",
-            key_id=older.key_id if older is not None else "",
-            started=datetime.now(UTC),
-            results=spec.results.over(parent.results) if parent is not None else spec.results,
-            log_level=level(),
-            loggers=spec.loggers,
-            parent_id=parent_id(),
-            recorded_under=run_id if sink is not None else "",
-        )
+        info = spec.begun(parent, recorded=sink is not None)
         runner = spec.runner()
         self.run = FlowRun(info, runner, sink)
         if self.parent is not None:

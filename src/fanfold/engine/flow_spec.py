@@ -2,13 +2,24 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from fanfold.engine import hooks
-from fanfold.engine.context import ResultOptions, RunInfo
+from fanfold.engine.context import (
+    FLOW_RUN,
+    Parameters,
+    ResultOptions,
+    RunInfo,
+    again,
+    current_tags,
+    parent_id,
+)
 from fanfold.engine.naming import RunName
 from fanfold.engine.results.segments import Stored
+from fanfold.engine.telling import level
 from fanfold.ports.runner import TaskRunner
+from fanfold.values.ids import new_id
 from fanfold.values.states import StateType
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -43,3 +54,33 @@ class FlowSpec:
     """Writes a run's value where it is kept, None where it isn't; raises if that fails."""
     in_memory: bool = True
     """Whether the value itself stays with the run, too."""
+
+    def begun(self, parent: RunInfo | None, *, recorded: bool) -> RunInfo:
+        """Return what is known of a run that begins now.
+
+        Args:
+            parent: The flow run or task run that calls it.
+            recorded: Whether a history is kept of it.
+        """
+        run_id = new_id()
+        prints = self.log_prints
+        older = again() if parent is None else None
+        return RunInfo(
+            kind=FLOW_RUN,
+            id=run_id,
+            name=self.name,
+            of=self.name,
+            version=self.version,
+            tags=self.tags | current_tags() | (parent.tags if parent is not None else frozenset()),
+            log_prints=prints if prints is not None else bool(parent and parent.log_prints),
+            flow=parent,
+            parameters=Parameters(),
+            retry_of=older.retry_of if older is not None else "",
+            key_id=older.key_id if older is not None else "",
+            started=datetime.now(UTC),
+            results=self.results.over(parent.results) if parent is not None else self.results,
+            log_level=level(),
+            loggers=self.loggers,
+            parent_id=parent_id(),
+            recorded_under=run_id if recorded else "",
+        )

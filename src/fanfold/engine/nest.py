@@ -10,8 +10,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from fanfold.engine.context import current
+from fanfold.engine.dataflow import substitute
+from fanfold.engine.marks import Future
 from fanfold.ports.runner import Session, Site
 from fanfold.ports.surroundings import provide
+from fanfold.values.states import State
 
 
 class Nest:
@@ -93,3 +96,18 @@ class _Around:
 
 
 provide(_Around())
+
+
+def fetched(value: Any) -> tuple[Any, BaseException | None]:
+    """Return a returned value with the values of futures inside, or why one has none.
+
+    States stay what they are: one that is the value itself says what the element came to.
+    """
+
+    def visit(found: Any) -> Any:
+        return found if isinstance(found, State) else found.result()
+
+    try:
+        return substitute(value, (Future, State), visit), None
+    except Exception as error:  # the element fails by it
+        return None, error

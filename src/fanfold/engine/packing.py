@@ -1,14 +1,16 @@
 """Pickles what a chunk takes along: not too much of it, and none that can't travel."""
 
+import pickle
 from dataclasses import dataclass, replace
 
 from fanfold.engine import chunking, wire
 from fanfold.engine.chunking import Batch
+from fanfold.engine.failures import capture
 from fanfold.engine.inputs import Inputs
 from fanfold.engine.sources import Given, Sources
 from fanfold.engine.spec import TaskSpec
 from fanfold.ports.runner import Ref
-from fanfold.values.errors import NotPicklable
+from fanfold.values.errors import InputsUnreadable, NotPicklable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,3 +87,25 @@ def _without_stuck(
         if not errors:
             fine.append(Batch(spans=((index, index + 1),)))
     return replace(chunking.merge(fine), suspect=batch.suspect), stuck
+
+
+def unpack_inputs(inputs: Inputs | bytes, *, alone: bool) -> Inputs:
+    """Return what the elements are called with.
+
+    Args:
+        inputs: Live ones are returned as they are.
+        alone: Whether they are of one element.
+
+    Raises:
+        InputsUnreadable: One of several can't be unpickled; nobody knows which.
+        Exception: The only one can't be.
+    """
+    if isinstance(inputs, Inputs):
+        return inputs
+    try:
+        return pickle.loads(inputs)
+    except Exception as error:
+        if alone:
+            raise
+        failure = capture(error, travels=False)
+        raise InputsUnreadable(failure.kind, failure.message) from error

@@ -4,7 +4,6 @@ A call is a run of one element, a submit too.
 """
 
 import re
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -13,20 +12,18 @@ from fanfold.engine import chunking, wire
 from fanfold.engine.attempt import retry_delay_s
 from fanfold.engine.calls import Call
 from fanfold.engine.chunking import Batch, Pace, Span
-from fanfold.engine.columns import FINAL_CODES, FINAL_STRETCH, Columns
+from fanfold.engine.columns import FINAL_STRETCH
 from fanfold.engine.effects import Event, Submit
+from fanfold.engine.ends import Ends
 from fanfold.engine.failures import capture
-from fanfold.engine.flights import Flight, Flights
+from fanfold.engine.flights import Flight
 from fanfold.engine.inputs import Inputs
-from fanfold.engine.losses import Losses
 from fanfold.engine.packing import Packed, pack_inputs, pack_spec
 from fanfold.engine.patience import Wait
 from fanfold.engine.readiness import Readiness
-from fanfold.engine.recording.accounts import Account
 from fanfold.engine.results.segments import Lookup
 from fanfold.engine.sources import Sources
 from fanfold.engine.spec import TaskSpec
-from fanfold.engine.tries import Tries
 from fanfold.engine.work import Work
 from fanfold.ports.runner import Ref, Session
 from fanfold.values.errors import (
@@ -34,28 +31,24 @@ from fanfold.values.errors import (
     ClusterLost,
     Crashed,
     CrashedWithCluster,
-    InfrastructureError,
     InputsUnreadable,
-    RunCancelled,
-    RunError,
     TimedOut,
     UpstreamFailed,
     ValuesLost,
     WorkerLost,
 )
-from fanfold.values.messages import Detail, Failure, Report
+from fanfold.values.messages import Detail, Report
 from fanfold.values.resources import Slots
-from fanfold.values.states import NO_VALUE, WITH_VALUE, StateName, StateType, check, present
+from fanfold.values.states import WITH_VALUE, StateName, check, present
 
 SHARED_BYTES = 65_536
 """Below, a spec travels with each chunk: cheaper than a round trip to put it there first."""
 
 
 _VALUE_STRETCH = re.compile(b"[" + re.escape(bytes(sorted(WITH_VALUE))) + b"]+")
-_OPEN_STRETCH = re.compile(b"[^" + FINAL_CODES + b"]+")
 
 
-class Run(Columns):
+class Run(Ends):
     """One map run. One thread drives it; readers hold `changed`."""
 
     def __init__(self, call: Call, session: Session) -> None:
@@ -73,16 +66,8 @@ class Run(Columns):
         self.depth = 1 + max((run.depth for run in call.sources.upstream()), default=0)
         self.dependents: list[Run] = []
         self.chunks_made = 0
-        self._sources: Sources | None = call.sources
         self._ready = Readiness(call.sources, self.count)
-        self.account: Account | None = None
-        """What the history is to be told; None where none is kept."""
-        self._todo: deque[Batch] = deque()
-        self._stalled: list[Batch] = []
-        self.flights = Flights(call.patience)
         self._pace = Pace()
-        self._tries = Tries()
-        self._losses = Losses(call.infrastructure_retries)
         self.wait = Wait(call.patience.worker_s)
         self._cancelled = False
         self._now = 0.0
@@ -91,8 +76,6 @@ class Run(Columns):
         self.inputs_of_failed: Sources | None = None
         """Once it is over: what it was called with, if some element has no value."""
         self.lost_needs: list[Ref] = []
-        self.unannounced: list[int] = []
-        """Elements that ended without a worker, whose hooks are still to be called."""
         self.announcing = 0
         """Calls of hooks that are under way."""
         if call.part is not None:
@@ -465,81 +448,3 @@ class Run(Columns):
         self.lost_needs += lost
         held = any(run.locations.holds(ref) for run in self.upstream for ref in lost)
         (self._stalled if held else self._todo).append(batch)
-
-    def _finish_all(self, batch: Batch, state: StateName, error: InfrastructureError) -> list[Span]:
-        kind = CrashedWithCluster if isinstance(error, ClusterLost) else NO_VALUE[state.type]
-        reason = self._losses.reason(batch, error)
-        if isinstance(error, WorkerLost) and len(batch) == 1 and self._sources is not None:
-            called = self._sources.called(self.call.spec.layout, batch.spans[0][0])
-            reason += f" It was called with {called}."
-        for index in batch.indices():
-            self._end(index, state, kind, f"{self.label(index)}: {reason}")
-        return list(batch.spans)
-
-    def _end(self, index: int, state: StateName, kind: type[RunError], message: str) -> None:
-        self._finish(index, state, _without_traceback(kind(message)))
-
-    def _finish(self, index: int, state: StateName, failure: Failure) -> None:
-        check({self.states[index]}, {state})
-        self.states[index] = state
-        detail = Detail(attempts=self._tries.behind(index), failure=failure)
-        self.details[index] = detail
-        self.left -= 1
-        if self.account is not None:
-            self.account.ended(index, state, detail)
-        hooks = self.call.spec.hooks
-        if hooks is not None and hooks.failure and state.type is StateType.FAILED:
-            self.unannounced.append(index)
-
-    def _grounded(self) -> list[Span]:
-        """Return the stretches of elements that aren't final and not in flight."""
-        waiting = bytearray(self.states)
-        for start, stop in self.flights.spans():
-            waiting[start:stop] = bytes([StateName.CANCELLED]) * (stop - start)
-        return [match.span() for match in _OPEN_STRETCH.finditer(waiting)]
-
-    def _cancel(self, spans: Iterable[Span]) -> list[Span]:
-        return self._sweep(spans, StateName.CANCELLED, RunCancelled("cancelled"))
-
-    def _crash(
-        self, kind: type[RunError], why: str, spans: Iterable[Span] | None = None
-    ) -> list[Span]:
-        """End all, or what is open of some stretches, as Crashed; the first is told apart."""
-        spans = [(0, len(self.states))] if spans is None else list(spans)
-        news: list[Span] = []
-        if first := next((found for span in spans if (found := self._open_in(span))), None):
-            self._end(first[0], StateName.CRASHED, kind, f"{self.label(first[0])}: {why}")
-            news = [(first[0], first[0] + 1)]
-        return news + self._sweep(spans, StateName.CRASHED, kind(f"{self.name}: {why}"))
-
-    def _open_in(self, span: Span) -> Span | None:
-        found = _OPEN_STRETCH.search(self.states, *span)
-        return None if found is None else found.span()
-
-    def _sweep(self, spans: Iterable[Span], state: StateName, error: RunError) -> list[Span]:
-        """End what is open of some stretches, and all that waits, without a value.
-
-        0.1 s for a million elements: all have the same to say, and neither hooks nor the history
-        are told of them one by one.
-        """
-        waiting = [span for batch in (*self._todo, *self._stalled) for span in batch.spans]
-        self._todo.clear()
-        self._stalled.clear()
-        self._tries.drop()
-        detail = Detail(attempts=0, failure=_without_traceback(error))
-        news: list[Span] = []
-        for span in (*spans, *waiting):
-            for start, stop in [m.span() for m in _OPEN_STRETCH.finditer(self.states, *span)]:
-                check(present(self.states, start, stop), {state})
-                self.states[start:stop] = bytes([state]) * (stop - start)
-                self.left -= stop - start
-                self.details.update(dict.fromkeys(range(start, stop), detail))
-                news.append((start, stop))
-        for index, attempts in self._tries.tried():
-            if self.details.get(index) is detail:
-                self.details[index] = replace(detail, attempts=attempts)
-        return chunking.joined(news)
-
-
-def _without_traceback(error: RunError) -> Failure:
-    return Failure(kind=type(error).__name__, message=str(error), traceback="", live=error)

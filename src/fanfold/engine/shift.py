@@ -1,7 +1,6 @@
 """One execution of a chunk: takes its elements through their stories, and reports."""
 
 import pickle
-import re
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -15,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 from fanfold.engine import hooks, wire
 from fanfold.engine.attempt import Announce, Call, Effect, Find, Judge, Keep, Outcome, attempt
 from fanfold.engine.context import Element, RunContext, current, nested, running
-from fanfold.engine.dataflow import hollow, substitute
+from fanfold.engine.dataflow import hollow
 from fanfold.engine.drive import Story, drive, drive_async
 from fanfold.engine.failures import capture
 from fanfold.engine.here import HERE
-from fanfold.engine.inputs import Inputs, Needs
+from fanfold.engine.inputs import Needs
 from fanfold.engine.limits.alarms import Interrupt
 from fanfold.engine.limits.deadlines import Limiter, call_async
 from fanfold.engine.marks import Future
 from fanfold.engine.meter import Meter
 from fanfold.engine.naming import run_name
-from fanfold.engine.nest import Nest
+from fanfold.engine.nest import Nest, fetched
+from fanfold.engine.packing import unpack_inputs
 from fanfold.engine.prints import logged
 from fanfold.engine.pulse import beat_s, pulse
 from fanfold.engine.recording.arguments import MOST_OF_CHUNK, packed_element
@@ -35,11 +35,11 @@ from fanfold.engine.results.keeping import Keeper
 from fanfold.engine.spec import TaskSpec
 from fanfold.engine.telling import sent_home
 from fanfold.ports.runner import Site, Values
-from fanfold.values.errors import InputsUnreadable, RunCancelled, TimedOut
+from fanfold.values.errors import RunCancelled, TimedOut
 from fanfold.values.messages import Detail, Report
 from fanfold.values.runs import TaskRun
 from fanfold.values.stand_ins import had, stood_for
-from fanfold.values.states import WITH_VALUE, State, StateName, made
+from fanfold.values.states import WITH_VALUE, State, StateName, made, run_lengths
 
 if TYPE_CHECKING:
     from fanfold.engine.work import Work
@@ -52,9 +52,6 @@ MARK = b"M"
 """First byte of a message that says which element begins now, and when."""
 
 _COMPLETED = bytes([StateName.COMPLETED])
-_OTHER: dict[int, re.Pattern[bytes]] = {
-    code: re.compile(b"[^" + re.escape(bytes([code])) + b"]") for code in StateName
-}
 
 
 class Shift:
@@ -66,7 +63,7 @@ class Shift:
         self.began = time.perf_counter()
         self.meter = Meter(apart=work.remote)
         self.started = datetime.now(UTC)
-        inputs = _inputs(work)
+        inputs = unpack_inputs(work.inputs, alone=len(work.batch) == 1)
         values = Needs(needs, work.remote)
         fills = {number: values.fill(taken) for number, taken in inputs.fills.items()}
         self.columns = [values.column(column, fills) for column in inputs.columns]
@@ -228,7 +225,7 @@ class Shift:
             chunk=self.work.id,
             worker=self.site.worker,
             reached=len(self.states),
-            states=_run_lengths(self.states),
+            states=run_lengths(self.states),
             seconds=seconds,
             cpu_s=self.meter.cpu_s(seconds),
             before_bytes=self.meter.before_bytes,
@@ -277,7 +274,7 @@ class Shift:
         """Put values in the places of the futures that functions returned."""
         for position in range(start, len(self.values)):
             if not hollow(self.values[position : position + 1], Future):
-                self._by_the_book(position, _fetched(self.values[position]))
+                self._by_the_book(position, fetched(self.values[position]))
 
     def _place(self, position: int, outcome: Outcome) -> None:
         if position == len(self.values):
@@ -397,7 +394,7 @@ class Shift:
                         value = self._in_time(self._value, effect.row)
             finally:
                 self._spend(began)
-            return (value, None) if nested() == begun else _fetched(value)
+            return (value, None) if nested() == begun else fetched(value)
         except Interrupt:  # the time of something around this is over
             raise
         except StopIteration:
@@ -442,7 +439,7 @@ class Shift:
                 if self.spec.timeout_s is not None:
                     called = call_async(self.spec.timeout_s, called, name=self._label())
                 value = await called
-            return (value, None) if nested() == begun else _fetched(value)
+            return (value, None) if nested() == begun else fetched(value)
         except Interrupt:  # the time of something around this is over
             raise
         except BaseException as error:  # the story decides what becomes of it
@@ -488,52 +485,6 @@ class Shift:
         )
         self.states[position] = StateName.FAILED
         self.details[position] = Detail(failure=failure)
-
-
-def _inputs(work: "Work") -> Inputs:
-    """Return what the elements are called with.
-
-    Raises:
-        InputsUnreadable: One of several can't be unpickled; nobody knows which.
-        Exception: The only one can't be.
-    """
-    if isinstance(work.inputs, Inputs):
-        return work.inputs
-    try:
-        return pickle.loads(work.inputs)
-    except Exception as error:
-        if len(work.batch) == 1:
-            raise
-        failure = capture(error, travels=False)
-        raise InputsUnreadable(failure.kind, failure.message) from error
-
-
-def _run_lengths(states: bytearray) -> tuple[tuple[int, int], ...]:
-    """Return (state, count) pairs; a million equal states take less than a millisecond."""
-    runs: list[tuple[int, int]] = []
-    at = 0
-    while at < len(states):
-        code = states[at]
-        other = _OTHER[code].search(states, at)
-        end = other.start() if other else len(states)
-        runs.append((code, end - at))
-        at = end
-    return tuple(runs)
-
-
-def _fetched(value: Any) -> tuple[Any, BaseException | None]:
-    """Return a returned value with the values of futures inside, or why one has none.
-
-    States stay what they are: one that is the value itself says what the element came to.
-    """
-
-    def visit(found: Any) -> Any:
-        return found if isinstance(found, State) else found.result()
-
-    try:
-        return substitute(value, (Future, State), visit), None
-    except Exception as error:  # the element fails by it
-        return None, error
 
 
 def _timed_out(error: TimedOut) -> State:

