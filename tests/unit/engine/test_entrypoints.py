@@ -46,6 +46,8 @@ if __name__ == "__main__":
 @pytest.fixture(autouse=True)
 def as_it_was() -> Iterator[None]:
     """Take back what loading files does to this process."""
+    # Where processes were spawned, the main module may have this name too.
+    held = sys.modules.pop(SCRIPT, None)
     path, modules = list(sys.path), dict(sys.modules)
     yield
     sys.path[:] = path
@@ -55,6 +57,8 @@ def as_it_was() -> Iterator[None]:
     if SCRIPT in sys.modules:
         cloudpickle.unregister_pickle_by_value(sys.modules[SCRIPT])
         del sys.modules[SCRIPT]
+    if held is not None:
+        sys.modules[SCRIPT] = held
 
 
 @pytest.fixture
