@@ -16,6 +16,8 @@ from fanfold.testing.ledger import Ledger
 from fanfold_dask import DaskTaskRunner
 from fanfold_ray import RayTaskRunner
 
+ANY = "127.0.0.1:0"
+"""For a page that the tests don't need, and others may have theirs at the usual port."""
 DEADLINE_S = 60.0
 
 
@@ -23,7 +25,7 @@ DEADLINE_S = 60.0
 def shared(request: pytest.FixtureRequest) -> Iterator[TaskRunner]:
     """Yield each runner with three slots; clusters serve all tests of this file."""
     if request.param == "dask":
-        with LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster:
+        with LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=ANY) as cluster:
             yield DaskTaskRunner(cluster=cluster)
     elif request.param == "ray":
         import ray

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 from runners.ray.tests.heads import Head, Program
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import time
 from pathlib import Path
