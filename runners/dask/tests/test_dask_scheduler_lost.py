@@ -42,6 +42,7 @@ def raised(act: Callable[[], object]) -> BaseException | None:
     return None
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_comes_back_empty_costs_what_was_out(
     cluster: Daemons, tmp_path: Path
 ) -> None:
