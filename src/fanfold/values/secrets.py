@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -151,6 +152,16 @@ def _written(secret: str) -> set[str]:
         quote(secret, safe="", errors="surrogatepass"),
     }
     return {form for form in forms if len(form) >= SHORTEST}
+
+
+def untold(error: BaseException, masked: Callable[[object], str]) -> BaseException | None:
+    """Return an error to chain another to; None if it, or what led to it, tells what is masked."""
+    one: BaseException | None = error
+    while one is not None:
+        if masked(one) != str(one):
+            return None
+        one = one.__cause__ or one.__context__
+    return error
 
 
 KNOWN = Known()

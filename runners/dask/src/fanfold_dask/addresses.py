@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from fanfold.values.secrets import COVER, KNOWN
+from fanfold.values.secrets import COVER, KNOWN, untold
 
 logger = logging.getLogger("fanfold.runners")
 
@@ -44,12 +44,7 @@ def masked(text: object) -> str:
 
 def harmless(error: BaseException) -> BaseException | None:
     """Return an error to chain another to, unless it or what led to it tells credentials."""
-    one: BaseException | None = error
-    while one is not None:
-        if masked(one) != str(one):
-            return None
-        one = one.__cause__ or one.__context__
-    return error
+    return untold(error, masked)
 
 
 def shown(value: Any, name: str = "") -> str:
