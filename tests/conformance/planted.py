@@ -46,7 +46,12 @@ class Bug:
     ) -> Ref:
         needs = self.needed(chunk, needs)
         report = self.told(chunk, done)
-        return self.inner.submit(self.sent(chunk), needs, shared, want=want, done=report)
+        asked = self.wanted(want)
+        return self.inner.submit(self.sent(chunk), needs, shared, want=asked, done=report)
+
+    def wanted(self, want: Resources) -> Resources:
+        """Return the resources that are asked for."""
+        return want
 
     def needed(self, chunk: Any, needs: Sequence[Ref]) -> Sequence[Ref]:
         """Return the needs that are handed on."""

@@ -17,16 +17,8 @@ from tests.conformance.stocked import WANT
 class RefusesNothing(Bug):
     """Runs whatever it is given in any slot."""
 
-    def submit(
-        self,
-        chunk: Any,
-        needs: Sequence[Ref] = (),
-        shared: Sequence[Ref] = (),
-        *,
-        want: Resources = PLAIN,
-        done: Done,
-    ) -> Ref:
-        return self.inner.submit(chunk, needs, shared, done=done)
+    def wanted(self, want: Resources) -> Resources:
+        return PLAIN
 
 
 class LacksNothing(Bug):
@@ -39,17 +31,8 @@ class LacksNothing(Bug):
 class HoldsNothing(Bug):
     """Has a chunk wait for a worker that offers what it wants, and takes nothing away from it."""
 
-    def submit(
-        self,
-        chunk: Any,
-        needs: Sequence[Ref] = (),
-        shared: Sequence[Ref] = (),
-        *,
-        want: Resources = PLAIN,
-        done: Done,
-    ) -> Ref:
-        held = PLAIN if want == WANT else want
-        return self.inner.submit(chunk, needs, shared, want=held, done=done)
+    def wanted(self, want: Resources) -> Resources:
+        return PLAIN if want == WANT else want
 
 
 class NeedsAWorkerToBegin(Bug):
