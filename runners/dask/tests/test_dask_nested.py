@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from distributed import Client, LocalCluster
-from runners.dask.tests import chunks
+from runners.dask.tests import chunks, late
 from runners.dask.tests.chunks import Call
 from runners.dask.tests.desk import (
     LONE,
@@ -49,6 +49,21 @@ def test_threads_of_one_worker_wait_at_once() -> None:
 
         assert [driver.report().error for _ in refs] == [None] * 6
         assert [driver.value(ref) for ref in refs] == [[b"13"]] * 6
+
+
+@pytest.mark.parametrize("way", late.OPENERS)
+def test_a_session_opens_while_another_thread_connects_a_client(way: str) -> None:
+    with opened(LONE) as driver:
+        ref = driver.run(Call(id="beside", act=late.open_beside, arguments=(way,)))
+
+        assert driver.value(ref) == [b"inner", b"here"]
+
+
+def test_sessions_outlive_clients_that_tasks_open_for_themselves() -> None:
+    with opened(LONE) as driver:
+        ref = driver.run(Call(id="own", act=late.close_own))
+
+        assert driver.value(ref) == [b"inner"]
 
 
 def test_sessions_of_a_chunk_are_cheap_and_leave_nothing(client: Client) -> None:

@@ -79,16 +79,17 @@ async def get_async_dask_client(
 def _client_here(stack: ExitStack, timeout: Timeout | None) -> "NativeClient":
     """Return the client of the caller's cluster, and enter what goes with its use."""
     dask: Any = importlib.import_module("distributed")
-    try:
-        dask.get_worker()
-    except ValueError:
+    worker = opening().worker_here()
+    if worker is None:
         return _client_of_flow(stack)
     waiting = surroundings().waiting()
+    if waiting is not None:
+        stack.enter_context(waiting)
+    client: NativeClient = opening().resident.of(worker, timeout)
     if waiting is None:
         # A task that was given to Dask itself.
         return stack.enter_context(dask.worker_client(timeout))
-    stack.enter_context(waiting)
-    return dask.get_client(timeout=timeout)
+    return client
 
 
 def _client_of_flow(stack: ExitStack) -> "NativeClient":
@@ -108,8 +109,9 @@ def _like(
 ) -> dict[str, Any]:
     """Return the arguments of a new client that is let in where another one is."""
     known: dict[str, Any] = {"security": client.security}
-    if client.id.startswith("Client-worker-"):
-        known["name"] = "worker"  # by which Dask chooses the worker's certificates
+    resident = opening().resident
+    if resident.made_for_worker(client):
+        known["name"] = resident.NAME
     if timeout is not None:
         known["timeout"] = timeout
     return known | client_kwargs

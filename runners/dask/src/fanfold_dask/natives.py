@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 from weakref import WeakSet, WeakValueDictionary
 
 from distributed import Future, get_worker
@@ -29,6 +29,7 @@ from distributed.client import default_client
 
 from fanfold.ports.runner import Site
 from fanfold.values.stand_ins import stands_in
+from fanfold_dask import resident
 from fanfold_dask.native import NativeClient, NativeFuture, run_on_scheduler
 from fanfold_dask.scheduling import claim
 
@@ -248,7 +249,7 @@ def _value(future: Arrived) -> Any:
 
 def _client_here() -> NativeClient | None:
     with suppress(ValueError):
-        return cast(Any, get_worker())._get_client()
+        return resident.of(get_worker())
     with suppress(ValueError):
         return default_client()
     return None

@@ -5,19 +5,19 @@ from collections.abc import Callable
 from distributed import Worker
 
 from fanfold.values.errors import InfrastructureError
+from fanfold_dask import resident
 from fanfold_dask.failures import translate
-from fanfold_dask.native import NativeClient
 from fanfold_dask.session import DaskSession
 
 
 def open_on_worker(worker: Worker, heard: Callable[[str, bytes], None]) -> DaskSession:
-    """Open a session on a worker's own client, which Dask keeps for as long as the process lives.
+    """Open a session on a worker's own client.
 
     Raises:
         InfrastructureError: The scheduler can't be reached.
     """
+    client = resident.of(worker)
     try:
-        client: NativeClient = worker._get_client()  # pyright: ignore[reportPrivateUsage]
         return DaskSession(client, heard)
     except InfrastructureError:
         raise

@@ -5,12 +5,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from distributed import Client, Security, get_client, get_worker, secede
+from distributed import Client, Security, Worker, get_worker, secede
 
 from fanfold.ports.surroundings import surroundings
 from fanfold.values import versions
 from fanfold.values.errors import FanfoldError, InfrastructureError, UsageError
-from fanfold_dask import custom, local, pages, performance
+from fanfold_dask import custom, local, pages, performance, resident
 from fanfold_dask.addresses import harmless, host, masked, warn_if_exposed
 from fanfold_dask.cluster import FIXED, Boot, Growth, OwnCluster
 from fanfold_dask.failures import translate
@@ -31,9 +31,13 @@ def current() -> NativeClient | None:
     """Return the client that Dask itself would take here: a worker's own, or the latest one.
 
     One that was made with asynchronous=True isn't taken, for nothing could wait for it.
+
+    Raises:
+        InfrastructureError: This is a worker, and its scheduler can't be reached.
     """
+    worker = worker_here()
     try:
-        client: NativeClient = get_client()
+        client: NativeClient = Client.current() if worker is None else resident.of(worker)
     except ValueError:
         return None
     return client if client.status == "running" and not client.asynchronous else None
@@ -48,7 +52,7 @@ def open_current(runner: "DaskTaskRunner", heard: Heard) -> DaskSession | None:
     client = current()
     if client is None:
         return None
-    if _on_worker() and surroundings().waiting() is None:
+    if worker_here() is not None and surroundings().waiting() is None:
         # A flow inside a task that was given to Dask itself: what it starts may need this slot.
         # An error says that it left before.
         with suppress(KeyError, AttributeError):
@@ -56,12 +60,12 @@ def open_current(runner: "DaskTaskRunner", heard: Heard) -> DaskSession | None:
     return open_on_client(runner, client, heard)
 
 
-def _on_worker() -> bool:
+def worker_here() -> Worker | None:
+    """Return the worker whose task this is, or the one of this process."""
     try:
-        get_worker()
+        return get_worker()
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def temporary_security() -> Security:
