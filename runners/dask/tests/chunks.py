@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distributed import get_worker, rejoin, secede
+from distributed.threadpoolexecutor import thread_state
+
 from fanfold.ports.runner import Site, Values
 from fanfold.values.errors import InputsUnreadable
 from fanfold.values.messages import Report
@@ -108,6 +111,16 @@ def nest(needs: Any, shared: Any, site: Site, depth: int, width: int) -> list[by
         return [str(1 + sum(int(bytes(parts[0])) for parts in session.fetch(below))).encode()]
     finally:
         session.close()
+
+
+def let_another_in(needs: Any, shared: Any, site: Site) -> list[bytes]:
+    """Secede until another chunk has this one's thread, as `frame.compute()` may."""
+    state, pool = get_worker().state, thread_state.executor
+    secede()
+    while not (state.long_running and state.executing and pool._work_queue.empty()):
+        time.sleep(0.01)
+    rejoin()
+    return []
 
 
 def open_often(needs: Any, shared: Any, site: Site, count: int) -> list[bytes]:

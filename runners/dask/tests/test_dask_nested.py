@@ -41,6 +41,16 @@ def test_one_worker_with_one_thread_is_enough() -> None:
             driver.run(Call(id=f"after {number}", act=chunks.give, arguments=(number,)))
 
 
+def test_what_secedes_by_itself_comes_back_though_another_chunk_waits_for_its_share() -> None:
+    with opened(LONE) as driver:
+        driver.submit(Call(id="first", act=chunks.let_another_in))
+        driver.submit(Call(id="second", act=chunks.give))
+
+        assert [driver.report().error for _ in range(2)] == [None, None]
+        # And the thread is there again.
+        driver.run(Call(id="after", act=chunks.give))
+
+
 def test_threads_of_one_worker_wait_at_once() -> None:
     with opened(DaskTaskRunner(cluster_kwargs={"n_workers": 1, "threads_per_worker": 3})) as driver:
         refs = [

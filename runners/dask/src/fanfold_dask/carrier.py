@@ -230,9 +230,10 @@ def _slot(site: DaskSite, dask_worker: Worker, key: str, amount: Amount) -> Slot
         there = Resources(cpu=has.all.cpu, memory=limit)
         asked = Resources(cpu=amount.cpu, memory=int(amount.memory))
         raise ResourcesUnavailable(f"{asked} was asked for, but {site.worker} has {there}.")
-    if not has.take(amount, site.stopping):
+    slot = Slot(dask_worker, key, has, amount)
+    if not slot.take(site.stopping):
         raise ChunkCancelled("The chunk was cancelled while it waited for CPUs or memory.")
-    return Slot(dask_worker, key, has, amount)
+    return slot
 
 
 def _leave_mark(mark: str) -> None:

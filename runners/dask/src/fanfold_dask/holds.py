@@ -42,14 +42,20 @@ class Holds:
         self._lock = threading.Lock()
         self._queue: list[_Waiter] = []
 
+    def take_now(self, amount: Amount) -> bool:
+        """Return whether an amount is held now, for nobody else waits and it is there."""
+        with self._lock:
+            there = not self._queue and self._fits(amount)
+            if there:
+                self._add(amount, -1)
+            return there
+
     def take(self, amount: Amount, unwanted: Callable[[], bool]) -> bool:
         """Wait for an amount; return whether it is held now, or isn't wanted any more."""
+        waiter = _Waiter(amount, threading.Event())
         with self._lock:
-            if not self._queue and self._fits(amount):
-                self._add(amount, -1)
-                return True
-            waiter = _Waiter(amount, threading.Event())
             self._queue.append(waiter)
+            self._serve()
         while not waiter.granted.wait(_LOOK_S):
             if unwanted():
                 with self._lock:

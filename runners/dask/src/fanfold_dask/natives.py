@@ -12,7 +12,6 @@ mark in the pickle, by which both ends find it:
   lets go of it, the value is gone.
 """
 
-import ast
 import copyreg
 import pickle
 import re
@@ -200,7 +199,7 @@ def _reduced(future: NativeFuture) -> tuple[Any, ...]:
     if carried is None and not _ours(future):
         return Future, (future.key,)
     _any = True
-    mark = f"{_MARK}{repr(future.key).encode().hex()};"
+    mark = f"{_MARK}{pickle.dumps(future.key).hex()};"
     if carried is None:
         return revived, (mark, "")
     # One that has just come out of a pickle is nobody's until it is asked for its client.
@@ -210,8 +209,9 @@ def _reduced(future: NativeFuture) -> tuple[Any, ...]:
 
 
 def _key(name: str) -> Any:
-    """Return a key by its name in marks; Dask's keys are texts, numbers and tuples of them."""
-    return ast.literal_eval(bytes.fromhex(name).decode())
+    """Return a key by its name in marks."""
+    # Not as Python's text: its parser fails at times in several threads (python/cpython#106905).
+    return pickle.loads(bytes.fromhex(name))
 
 
 def _ours(future: NativeFuture) -> bool:

@@ -1,7 +1,7 @@
 """A chunk's slot on its worker: a thread of Dask's pool, and what the chunk holds."""
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ _HERE, _AWAY, _RETURNING, _OVER = range(4)
 
 
 class Slot:
-    """The slot of the chunk that the calling thread is about to run.
+    """The slot of the chunk that the calling thread is about to run; `take` it first.
 
     `distributed.secede` and `rejoin` do the same for the calling thread alone. But whoever waits
     inside an element may be any of its threads, such as the one that a time limit runs it in.
@@ -24,8 +24,8 @@ class Slot:
     Args:
         worker: Where the chunk runs.
         key: What Dask calls the chunk.
-        holds: What the worker has, of which `amount` is taken.
-        amount: What the chunk holds.
+        holds: What the worker has.
+        amount: What the chunk takes of it.
     """
 
     def __init__(self, worker: Worker, key: str, holds: Holds, amount: Amount) -> None:
@@ -39,6 +39,22 @@ class Slot:
         self._lock = threading.Lock()
         self._waiters = 0
         self._state = _HERE
+
+    def take(self, unwanted: Callable[[], bool]) -> bool:
+        """Wait for what the chunk holds; return whether it has it now, or isn't wanted any more.
+
+        It waits outside the pool: what it waits for may be with a task that has seceded by itself,
+        as `frame.compute()` does, and comes to its end only once a thread has left for it.
+        """
+        if self._holds.take_now(self._amount):
+            return True
+        self._leave_pool()
+        if self._holds.take(self._amount, unwanted):
+            self._rejoin_pool()
+            return True
+        self._state = _OVER
+        thread_state.proceed = self._pool is None
+        return False
 
     @contextmanager
     def free(self) -> Generator[None]:
@@ -79,9 +95,7 @@ class Slot:
         self._holds.give(self._amount)
         if self._pool is None:
             return
-        with threads_lock:
-            self._pool._threads.discard(self._thread)
-            self._pool._adjust_thread_count()
+        self._leave_pool()
         # For Dask it is `long-running` from now on, to its end: it counts as running nothing here.
         event = SecedeEvent(
             key=self._key,
@@ -96,13 +110,7 @@ class Slot:
         In this order: whoever has taken its share already would wait for a thread that may wait for
         that share.
         """
-        if self._pool is not None:
-            place = threading.Event()
-            with self._pool._rejoin_lock:
-                self._pool._rejoin_list.append((self._thread, place))
-            # Wakes a thread that is idle.
-            self._pool.submit(_nothing)
-            place.wait()
+        self._rejoin_pool()
         self._holds.take_back(self._amount)
         with self._lock:
             if self._state == _RETURNING:
@@ -113,10 +121,22 @@ class Slot:
                     self._leave()
                 return
         self._holds.give(self._amount)
+        self._leave_pool()
+
+    def _leave_pool(self) -> None:
         if self._pool is not None:
             with threads_lock:
                 self._pool._threads.discard(self._thread)
                 self._pool._adjust_thread_count()
+
+    def _rejoin_pool(self) -> None:
+        if self._pool is not None:
+            place = threading.Event()
+            with self._pool._rejoin_lock:
+                self._pool._rejoin_list.append((self._thread, place))
+            # Wakes a thread that is idle.
+            self._pool.submit(_nothing)
+            place.wait()
 
 
 def _nothing() -> None:
