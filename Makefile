@@ -3,6 +3,8 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# Tests start hundreds of interpreters, each of which would compile all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo test check bench venv lock clean
 
 VENV := .venv

@@ -1,5 +1,6 @@
 """What every test gets: a home of its own, and a way to ask for a real component."""
 
+import importlib
 import os
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,9 @@ hypothesis.settings.load_profile("fanfold")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the fixtures hold for the runners' tests too, which lie outside this folder."""
+    # A thread imports it, and pytest parses what is imported: where another thread does the same,
+    # the parser of Python 3.11 may fail (python/cpython#106905).
+    importlib.import_module("fanfold.engine.recording.writer")
     config.pluginmanager.register(Fixtures(), "fanfold-fixtures")
 
 

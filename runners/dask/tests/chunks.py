@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distributed import get_worker, rejoin, secede
-from distributed.threadpoolexecutor import thread_state
-
 from fanfold.ports.runner import Site, Values
 from fanfold.values.errors import InputsUnreadable
 from fanfold.values.messages import Report
@@ -115,6 +112,10 @@ def nest(needs: Any, shared: Any, site: Site, depth: int, width: int) -> list[by
 
 def let_another_in(needs: Any, shared: Any, site: Site) -> list[bytes]:
     """Secede until another chunk has this one's thread, as `frame.compute()` may."""
+    # Drivers that import this module start without Dask.
+    from distributed import get_worker, rejoin, secede
+    from distributed.threadpoolexecutor import thread_state
+
     state, pool = get_worker().state, thread_state.executor
     secede()
     while not (state.long_running and state.executing and pool._work_queue.empty()):
