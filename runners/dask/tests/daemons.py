@@ -12,6 +12,7 @@ import psutil
 from runners.dask.tests.desk import DEADLINE_S, until
 
 _TOP = str(Path(__file__).parents[3])
+_PATH = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
 
 
 class Daemons:
@@ -60,7 +61,8 @@ class Daemons:
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
-                env=os.environ | {"PYTHONPATH": _TOP},
+                # Also what is tested in place of what is installed.
+                env=os.environ | {"PYTHONPATH": os.pathsep.join([_TOP, *_PATH])},
             )
         self._started.append(started)
         return started

@@ -3,16 +3,19 @@
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from distributed import Client, LocalCluster
 from runners.dask.tests import chunks
 from runners.dask.tests.chunks import Call
 from runners.dask.tests.daemons import daemons
-from runners.dask.tests.desk import DEADLINE_S, QUIET, Driver, opened, runs, until
+from runners.dask.tests.desk import DEADLINE_S, QUIET, Driver, opened, runs, task_names, until
 from runners.dask.tests.pairs import PAIRS
 
 from fanfold.values.errors import ChunkCancelled, WorkerLost
@@ -115,6 +118,46 @@ def test_a_nanny_that_is_a_daemon_tells_too(tmp_path: Path) -> None:
             driver.submit(Call(id="fatal", act=chunks.end, arguments=(str(tmp_path), "segfault")))
 
             assert f" {ENDS['segfault']}; " in str(driver.report().error)
+
+
+def test_what_ended_a_worker_is_told_that_died_before_the_driver_heard_of_it(
+    tmp_path: Path,
+) -> None:
+    with daemons(tmp_path) as started:
+        started.scheduler()
+        with (
+            Client(started.address, set_as_default=False) as other,
+            opened(DaskTaskRunner(address=started.address)) as driver,
+        ):
+            driver.submit(Call(id="fatal", act=chunks.end, arguments=(str(tmp_path), "kill")))
+            until(lambda: other.run_on_scheduler(task_names) != [])
+            with held_up(driver.session.client):
+                started.worker("--memory-limit", "1GiB")
+                until(lambda: other.run_on_scheduler(removals) == 1)
+
+            error = str(driver.report().error)
+
+            assert re.match(r"Worker process \d+ was killed by signal 9 \(SIGKILL\); ", error), (
+                error
+            )
+
+
+def removals(dask_scheduler: Any) -> int:
+    """Return how many workers are gone."""
+    events = [message for _, message in dask_scheduler.get_events("all")]
+    return sum(message["action"] == "remove-worker" for message in events)
+
+
+@contextmanager
+def held_up(client: Client) -> Iterator[None]:
+    """Keep a client's event loop from doing anything meanwhile."""
+    stands, goes_on = threading.Event(), threading.Event()
+    client.loop.add_callback(lambda: (stands.set(), goes_on.wait(60)))
+    assert stands.wait(DEADLINE_S)
+    try:
+        yield
+    finally:
+        goes_on.set()
 
 
 @pytest.mark.parametrize("kind", ["own", "borrowed"])

@@ -39,8 +39,8 @@ handed over as they are, and stay on the cluster too."""
 
 REPORT = 0
 SAY = 1
-"""The kinds of messages: (REPORT, key, pickled report, small values or None, worker's address,
-pickled keys of futures among the values or None) and (SAY, chunk's id, message)."""
+"""The kinds of messages: (REPORT, key, pickled report, small values or None, pickled keys
+of futures among the values or None) and (SAY, chunk's id, message)."""
 
 _RUNNING = frozenset({"executing", "long-running"})
 """What Dask calls a task whose result is still wanted; after a cancel it says `cancelled`."""
@@ -200,7 +200,7 @@ def _told(outcome: _Outcome, key: str, site: DaskSite, dask_worker: Worker, topi
     message = pickle.dumps(report, protocol=pickle.HIGHEST_PROTOCOL)
     # A cancelled chunk stays silent: its driver has been told, and its topic may be gone.
     if len(message) + len(natives) <= MESSAGE_LIMIT_BYTES and not site.stopping():
-        event = (REPORT, key, message, _small(parts), dask_worker.address, natives)
+        event = (REPORT, key, message, _small(parts), natives)
         dask_worker.log_event(topic, event)
     return Parcel(message, parts, natives, made=report.error is None)
 

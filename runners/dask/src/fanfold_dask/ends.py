@@ -11,10 +11,10 @@ from distributed.comm.addressing import get_address_host
 from fanfold.values import deaths
 from fanfold.values.resources import Resources
 from fanfold_dask.native import NativeClient, run_on_scheduler
-from fanfold_dask.scheduling import ENDED, NANNY_ANSWERS_S, last_words
+from fanfold_dask.scheduling import ENDED, NANNY_TELLS_S, last_words
 from fanfold_dask.workers import Gone
 
-ANSWER_S = NANNY_ANSWERS_S + 0.3
+ANSWER_S = NANNY_TELLS_S + 1.0
 """A loss is told at most so much later for the sake of its reason."""
 
 _CLOCKS_S = 5.0
@@ -36,7 +36,7 @@ class Ends:
     async def of(self, gone: Gone, pid: int) -> str:
         """Return a process's end as a predicate, such as "was killed by signal 11 (SIGSEGV)".
 
-        Takes some 10 ms, at most `ANSWER_S`; on the client's event loop.
+        Takes some 10 ms, up to `ANSWER_S` if its nanny is slow; on the client's event loop.
 
         Args:
             gone: The worker.
@@ -53,7 +53,9 @@ class Ends:
         asking = run_on_scheduler(
             self._client, last_words, gone.nanny, pid, gone.when, list(self._blamed)
         )
-        lines: Sequence[tuple[float, str]] = await asyncio.wait_for(asking, ANSWER_S)
+        lines: Sequence[tuple[float, str]] | None = await asyncio.wait_for(asking, ANSWER_S)
+        if lines is None:
+            return "is gone; what ended it isn't known, for its nanny doesn't answer"
         told = predicate(lines, gone, pid, self._blamed)
         # The nanny knows the signal alone, and the kernel's count is of this machine.
         unseen = told.endswith("(SIGKILL)") and _is_near(gone.address)
@@ -75,7 +77,8 @@ def predicate(lines: Sequence[tuple[float, str]], gone: Gone, pid: int, blamed: 
         pid: Of its process; 0 if that isn't known: then it is the latest that isn't in `blamed`.
         blamed: Ids of processes whose ends are accounted for; this one is added.
     """
-    texts = [line for when, line in lines if when >= lines[0][0] - _CLOCKS_S]
+    # Ids tell by themselves, however late somebody asks.
+    texts = [line for when, line in lines if pid or when >= lines[0][0] - _CLOCKS_S]
     grown = next((m for m in map(_TOO_BIG.search, texts) if m and m["at"] == gone.address), None)
     if grown is not None:
         blamed.add(int(grown["pid"]))

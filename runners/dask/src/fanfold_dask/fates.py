@@ -15,7 +15,7 @@ from fanfold_dask.ends import Ends
 from fanfold_dask.failures import translate
 from fanfold_dask.native import NativeClient, NativeFuture
 from fanfold_dask.pending import Book, Pending
-from fanfold_dask.workers import Gone, Workers
+from fanfold_dask.workers import Gone
 
 _CUT_OFF = "scheduler-connection-lost"
 """Why Dask cancels the futures of a client whose connection broke."""
@@ -27,7 +27,6 @@ class Fates:
     Args:
         client: The session's.
         book: What is pending.
-        workers: The client's view of its cluster.
         cluster: Ours, where it is.
         reconnected: Called when a broken connection is back, before anything is told.
     """
@@ -36,13 +35,11 @@ class Fates:
         self,
         client: NativeClient,
         book: Book,
-        workers: Workers,
         cluster: OwnCluster | None,
         reconnected: Callable[[], None],
     ) -> None:
         self._client = client
         self._book = book
-        self._workers = workers
         self._cluster = cluster
         self._reconnected = reconnected
         self._ends = Ends(client)
@@ -87,7 +84,7 @@ class Fates:
                 cause="",
                 nanny=worker.nanny or "",
                 limit=worker.memory_limit or 0,
-                name=self._workers.names.get(worker.address, ""),
+                pid=worker.pid,
                 when=0.0,
             )
         )

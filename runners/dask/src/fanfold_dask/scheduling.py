@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 from distributed import Scheduler
 from distributed.core import Status
 
-NANNY_ANSWERS_S = 0.7
-"""For a nanny to notice the death of its worker and answer; they take 2 to 20 ms."""
+NANNY_TELLS_S = 5.0
+"""For a nanny to notice the death of its worker and to answer; takes 2 to 20 ms, and seconds where
+there is more to do than the machine can. A machine that is gone takes both with it."""
 
 UNSEEN_S = 0.25
 """For a submit to arrive and be taken in; takes 10 to 20 ms."""
 
 _LOOK_S = 0.005
+_LOOK_AT_LAST_S = 0.1
 ENDED = re.compile(
     r"orker process (?P<pid>\d+) "
     r"(was killed by signal (?P<signal>\d+)|exited with status (?P<status>\d+)"
@@ -26,7 +28,7 @@ ENDED = re.compile(
 
 _AT_ONCE_S = 0.5
 """How much earlier than the scheduler a nanny may notice, while the machine is busy."""
-_LINES = 50
+_LINES = 200
 """Of a nanny's log that are looked at; nannies of one process write into one."""
 
 
@@ -144,11 +146,11 @@ def _place(task: Any) -> tuple[Any, ...]:
 
 async def last_words(
     nanny: str, pid: int, when: float, blamed: Sequence[int], dask_scheduler: Scheduler
-) -> list[tuple[float, str]]:
+) -> list[tuple[float, str]] | None:
     """Return what a nanny noted lately of workers that ended: times of its clock, and lines.
 
     Waits until there is something about the process, or, if its id isn't known, about one that
-    ended at that time and isn't accounted for.
+    ended at that time and isn't accounted for. None if the nanny doesn't answer.
 
     Args:
         nanny: Its address.
@@ -165,8 +167,9 @@ async def last_words(
         one = int(found["pid"])
         return one == pid if pid else at > when - _AT_ONCE_S and one not in blamed
 
-    deadline = time.monotonic() + NANNY_ANSWERS_S
-    lines: list[tuple[float, str]] = []
+    deadline = time.monotonic() + NANNY_TELLS_S
+    lines: list[tuple[float, str]] | None = None
+    look_s = _LOOK_S
     while (left := deadline - time.monotonic()) > 0:
         try:
             asking = dask_scheduler.rpc(nanny).get_logs(n=_LINES, timestamps=True)
@@ -176,5 +179,6 @@ async def last_words(
         lines = [(at, line) for at, _, line in told if ENDED.search(line) or "(pid=" in line]
         if any(fits(at, line) for at, line in lines):
             break
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(look_s)
+        look_s = min(2 * look_s, _LOOK_AT_LAST_S)
     return lines

@@ -69,8 +69,9 @@ class Sender:
     def send_held(self) -> None:
         """Send what can be by now; what never can is told."""
         for key, pending in list(self._bound.items()):
-            if not self._workers.offers.keys() & set(pending.workers):
-                # None of them is left, and it never began, or it would have been told.
+            if not (pending.examined or self._workers.offers.keys() & set(pending.workers)):
+                # None of them is left, and it never began, or somebody would find out what its
+                # end means.
                 self._move(key, pending)
         moved = True
         while moved:

@@ -96,12 +96,15 @@ class DaskSession:
         self._fetchers = ThreadPoolExecutor(2, thread_name_prefix="fanfold-dask")
         self._workers = workers.of(client)
         self._sender = Sender(client, self._topic, self._book, self._workers, self._ended)
-        self._fates = Fates(client, self._book, self._workers, cluster, self._reconnected)
+        self._fates = Fates(client, self._book, cluster, self._reconnected)
         natives.open_home(self._topic, client)
-        fresh = self._workers.fresh
         self._listen()
-        if not fresh:
-            call(client, self._workers.refresh(), OPEN_TIMEOUT_S)
+        try:
+            if not self._workers.fresh:
+                call(client, self._workers.refresh(), OPEN_TIMEOUT_S)
+        except BaseException:
+            self._leave()
+            raise
 
     @property
     def traits(self) -> Traits:
@@ -323,14 +326,13 @@ class DaskSession:
         if kind != REPORT:
             self._heard(name, message)
         elif (pending := self._book.get(name)) is not None and not pending.lost:
-            small, address, keys = more
+            small, keys = more
             # Read before it is taken: if that fails, the future's end still leads to `done`.
             report: Report = pickle.loads(message)
             if small is not None:
                 pending.small.append(small)
             if keys:
                 pending.ref.natives = natives.held(self._client, pickle.loads(keys))
-            self._workers.names[address] = report.worker
             self._book.settle(name, report)
 
     def _ended(self, key: str, future: NativeFuture) -> None:
@@ -393,11 +395,11 @@ class DaskSession:
         call(self._client, self._workers.refresh(), OPEN_TIMEOUT_S)
 
     def _leave(self) -> None:
-        self._workers.remove(self)
+        name = self._workers.remove(self)
         topics.leave(self._client, self._topic)
         if self._cluster is None and self._client.status == "running":
             forgetting = self._client._run_on_scheduler(
-                topics.forget, self._topic, self._client.id, wait=False
+                topics.forget, self._topic, self._client.id, name, wait=False
             )
             # If it doesn't answer there is nothing to be clean.
             with suppress(TimeoutError, OSError):

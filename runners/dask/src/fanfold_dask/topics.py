@@ -8,6 +8,7 @@ from typing import Any
 
 from distributed import Scheduler
 
+from fanfold_dask import herald
 from fanfold_dask.native import NativeClient
 
 Handler = Callable[[tuple[float, Any]], Any]
@@ -20,31 +21,47 @@ _BATCH_S = 0.1
 """Ten times as long as a client holds back messages to send them together."""
 
 
-def join(client: NativeClient, topic: str, handler: Handler) -> Handler | None:
-    """Hear a topic and return the handler that heard it before; a client has one per topic."""
-    before: Handler | None = client._event_handlers.get(topic)
+def join(client: NativeClient, topic: str, handler: Handler) -> None:
+    """Hear a topic; a client has one handler per topic."""
     client.subscribe_topic(topic, handler)
-    return None if isinstance(before, _Ignore) else before
 
 
-def leave(client: NativeClient, topic: str, before: Handler | None = None) -> None:
+def leave(client: NativeClient, topic: str) -> None:
     """Undo `join`, also for a client that was closed meanwhile or has lost its scheduler."""
+    if client.status == "running":
+        # A client that goes while it is subscribed makes the scheduler log an error.
+        client.unsubscribe_topic(topic)
+    ignore(client, topic)
+
+
+def hear(client: NativeClient, topic: str, handler: Handler) -> None:
+    """Hear what arrives of a topic that the scheduler itself is told of in another way."""
+    client._event_handlers[topic] = handler
+
+
+def ignore(client: NativeClient, topic: str) -> None:
+    """Undo `hear`."""
     handlers = client._event_handlers
     if client.status != "running":
         handlers.pop(topic, None)
-    elif before is not None:
-        client.subscribe_topic(topic, before)
-    else:
-        # A client that goes while it is subscribed makes the scheduler log an error.
-        client.unsubscribe_topic(topic)
-        # Dask keeps the handler for ever, and logs an error for an event without one.
-        ignore = handlers[topic] = _Ignore()
-        clear = partial(_clear, handlers, topic, ignore)
-        client.loop.add_callback(client.loop.call_later, _IN_FLIGHT_S, clear)
+        return
+    # Dask keeps the handler for ever, and logs an error for an event without one.
+    ignoring = handlers[topic] = _Ignore()
+    clear = partial(_clear, handlers, topic, ignoring)
+    client.loop.add_callback(client.loop.call_later, _IN_FLIGHT_S, clear)
 
 
-async def forget(topic: str, client: str, dask_scheduler: Scheduler) -> None:
-    """Drop what the scheduler keeps of a topic that was left; run on the scheduler."""
+async def forget(topic: str, client: str, name: str, dask_scheduler: Scheduler) -> None:
+    """Drop what the scheduler keeps of a session that was closed; run on the scheduler.
+
+    Args:
+        topic: Which it has left.
+        client: Id of its client.
+        name: Under which the client was told of workers, if the session was its last.
+        dask_scheduler: Given by Dask.
+    """
+    if name:
+        herald.leave(client, name, dask_scheduler)
     known = dask_scheduler._broker._topics  # pyright: ignore[reportPrivateUsage]
     deadline = time.monotonic() + _IN_FLIGHT_S
     # Joining and leaving go another, slower way than this call, and would make the topic anew.
@@ -61,7 +78,7 @@ class _Ignore:
         return None
 
 
-def _clear(handlers: dict[str, Handler], topic: str, ignore: _Ignore) -> None:
+def _clear(handlers: dict[str, Handler], topic: str, ignoring: _Ignore) -> None:
     # Unless the topic was joined, or joined and left, again meanwhile.
-    if handlers.get(topic) is ignore:
+    if handlers.get(topic) is ignoring:
         del handlers[topic]
