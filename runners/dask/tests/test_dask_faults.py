@@ -21,6 +21,8 @@ from runners.dask.tests.pairs import PAIRS
 from fanfold.values.errors import ChunkCancelled, WorkerLost
 from fanfold.values.resources import PLAIN
 from fanfold_dask import DaskTaskRunner
+from fanfold_dask.ends import predicate
+from fanfold_dask.workers import Gone
 
 SMALL = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": 300 * 1024**2}
 ENDS = {
@@ -68,6 +70,25 @@ def test_what_ended_a_worker_is_told(small: Driver, way: str, tmp_path: Path) ->
     assert re.match(r"(Worker process \d+|The worker process) ", str(report.error))
     assert str(report.error).endswith(f" {ENDS[way]}; it had chunk fatal.")
     small.run(Call(id="after", act=chunks.give, arguments=(1,)))
+
+
+def test_an_end_for_memory_is_told_also_before_the_nanny_knows_its_worker_s_address() -> None:
+    lines = [
+        (2.0, "Worker process 7 was killed by signal 15"),
+        (1.9, "Worker None (pid=7) exceeded 95% memory budget. Restarting..."),
+    ]
+    gone = Gone(
+        address="tcp://127.0.0.1:1",
+        keys=set(),
+        expected=False,
+        cause="",
+        nanny="tcp://127.0.0.1:2",
+        limit=300 * 1024**2,
+        pid=7,
+        when=2.0,
+    )
+
+    assert predicate(lines, gone, 7, set()) == ENDS["hoard"]
 
 
 def test_workers_that_end_at_once_are_told_apart(small: Driver, tmp_path: Path) -> None:

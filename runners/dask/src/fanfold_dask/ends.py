@@ -79,7 +79,9 @@ def predicate(lines: Sequence[tuple[float, str]], gone: Gone, pid: int, blamed: 
     """
     # Ids tell by themselves, however late somebody asks.
     texts = [line for when, line in lines if pid or when >= lines[0][0] - _CLOCKS_S]
-    grown = next((m for m in map(_TOO_BIG.search, texts) if m and m["at"] == gone.address), None)
+    # A nanny doesn't know its worker's address yet when it ends it soon after its start.
+    place = ("pid", str(pid)) if pid else ("at", gone.address)
+    grown = next((m for m in map(_TOO_BIG.search, texts) if m and m[place[0]] == place[1]), None)
     if grown is not None:
         blamed.add(int(grown["pid"]))
         limit = str(Resources(memory=gone.limit)).rpartition("=")[2] if gone.limit else "its limit"
