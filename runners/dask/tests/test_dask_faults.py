@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Status
 from runners.dask.tests import chunks
 from runners.dask.tests.chunks import Call
 from runners.dask.tests.daemons import daemons
@@ -136,6 +136,7 @@ def test_a_nanny_that_is_a_daemon_tells_too(tmp_path: Path) -> None:
         started.scheduler()
         started.worker("--memory-limit", "1GiB")
         with opened(DaskTaskRunner(address=started.address)) as driver:
+            until(lambda: has_nanny(driver.session.client))
             driver.submit(Call(id="fatal", act=chunks.end, arguments=(str(tmp_path), "segfault")))
 
             assert f" {ENDS['segfault']}; " in str(driver.report().error)
@@ -150,10 +151,13 @@ def test_what_ended_a_worker_is_told_that_died_before_the_driver_heard_of_it(
             Client(started.address, set_as_default=False) as other,
             opened(DaskTaskRunner(address=started.address)) as driver,
         ):
-            driver.submit(Call(id="fatal", act=chunks.end, arguments=(str(tmp_path), "kill")))
+            arguments = (str(tmp_path), "kill", str(tmp_path))
+            driver.submit(Call(id="fatal", act=chunks.end_together, arguments=arguments))
             until(lambda: other.run_on_scheduler(task_names) != [])
             with held_up(driver.session.client):
                 started.worker("--memory-limit", "1GiB")
+                until(lambda: has_nanny(other))
+                (tmp_path / "nanny.here").touch()
                 until(lambda: other.run_on_scheduler(removals) == 1)
 
             error = str(driver.report().error)
@@ -161,6 +165,15 @@ def test_what_ended_a_worker_is_told_that_died_before_the_driver_heard_of_it(
             assert re.match(r"Worker process \d+ was killed by signal 9 \(SIGKILL\); ", error), (
                 error
             )
+
+
+def has_nanny(client: Client) -> bool:
+    """Return whether there is one worker, whose nanny is up: until then it ends with its worker."""
+    return [*client.run(is_up, nanny=True).values()] == [True]
+
+
+def is_up(dask_worker: Any) -> bool:
+    return bool(dask_worker.status == Status.running)
 
 
 def removals(dask_scheduler: Any) -> int:
