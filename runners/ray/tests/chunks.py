@@ -1,5 +1,6 @@
 """Chunks of known behaviour, importable by Ray's workers."""
 
+import _thread
 import ctypes
 import os
 import pickle
@@ -168,6 +169,51 @@ def greedy(given: int, *, site: Site, **_: Any) -> Result:
         error = reports.get(timeout=60).error
     session.close()
     return [b"fed" if error is None else b"hungry"]
+
+
+def interrupted(given: Any, **_: Any) -> Result:
+    """Be interrupted at the very end, as by a recall that comes late: Ray does it by this call."""
+    _thread.interrupt_main()
+    return []
+
+
+def watchful(given: float, *, site: Site, **_: Any) -> Result:
+    """Return whether the chunk is to stop, after some looks of the porter."""
+    time.sleep(given)
+    return [b"stopped" if site.stopping() else b"ran"]
+
+
+def following(given: float, *, site: Site, **_: Any) -> Result:
+    """Return what became of chunks that ran right after others that were interrupted."""
+    session = site.session(lambda *_: None)
+    assert session is not None
+    reports: queue.Queue[Report] = queue.Queue()
+    found: list[tuple[str, bytes]] = []
+    for _ in range(3):
+        with site.waiting():
+            session.submit(Work(call=interrupted), done=reports.put)
+            before = reports.get(timeout=60).worker
+            ref = session.submit(Work(call=watchful, given=given), done=reports.put)
+            after = reports.get(timeout=60).worker
+        (views,) = session.fetch([ref])
+        found.append(("same" if before == after else "other", bytes(views[0])))
+    session.close()
+    return [pickle.dumps(found)]
+
+
+def called_off(given: str, *, site: Site, **_: Any) -> Result:
+    """Cancel a chunk that was recalled before; return how it ended."""
+    session = site.session(lambda *_: None)
+    assert session is not None
+    reports: queue.Queue[Report] = queue.Queue()
+    ref = session.submit(Work(call=until_stopped, given=given), done=reports.put)
+    with site.waiting():
+        wait_for(Path(given))
+        session.cancel([ref])
+        assert reports.get(timeout=60).error is None
+    (views,) = session.fetch([ref])
+    session.close()
+    return [bytes(views[0])]
 
 
 def killed(given: Sequence[bytes], *, site: Site, **_: Any) -> Result:

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ray
@@ -58,6 +59,22 @@ def test_what_a_parent_holds_is_enough_for_one_child(desk: Desk, cpus: int) -> N
     assert desk.report().error is None
     (views,) = desk.session.fetch([ref])
     assert bytes(views[0]) == b"fed"
+
+
+def test_an_interrupt_that_comes_late_leaves_the_next_chunk_alone(desk: Desk) -> None:
+    ref, report = desk.run(chunks.following, LONG_S)
+
+    assert report.error is None
+    (views,) = desk.session.fetch([ref])
+    assert pickle.loads(views[0]) == [("same", b"ran")] * 3
+
+
+def test_a_chunk_that_was_recalled_can_be_cancelled(desk: Desk, tmp_path: Path) -> None:
+    ref, report = desk.run(chunks.called_off, str(tmp_path / "started"))
+
+    assert report.error is None
+    (views,) = desk.session.fetch([ref])
+    assert bytes(views[0]) == b"stopped"
 
 
 @task

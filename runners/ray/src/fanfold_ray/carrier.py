@@ -76,15 +76,15 @@ def _carried_out(
     except InfrastructureError as error:
         failure = error
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        if isinstance(error, KeyboardInterrupt) and not started:
-            # Ray's own: it tells of the cancel itself.
+        if isinstance(error, KeyboardInterrupt) and not site.interrupted:
+            # Ray's own, on the way in or out: it tells of the cancel itself.
             raise
         # Nothing is lost: it becomes the report. Errors of users never get here; what does is
         # a chunk that this worker can't read, such as for want of a module.
         failure = InfrastructureError(
             f"The chunk could not be run on {WORKER}: {error!r}\n{traceback.format_exc()}"
         )
-        if isinstance(error, KeyboardInterrupt) and site.interrupted:
+        if isinstance(error, KeyboardInterrupt):
             failure = ChunkCancelled(CANCELLED)
     return Report(chunk=bill.chunk_id, worker=WORKER, error=failure, started=started), ()
 
@@ -104,12 +104,8 @@ def _attended(site: RaySite) -> Generator[None, None, None]:
     cancelled; without one a KeyboardInterrupt would tear user code apart at any line.
     """
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        if site.bill.nested:
-            # It may be a recall.
-            porter().heed()
-        else:
-            site.stop()
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        site.interrupt()
 
     def die(number: int, frame: FrameType | None) -> None:
         # Ray would raise a SystemExit, which an element's code may take for one of its own.
@@ -119,7 +115,7 @@ def _attended(site: RaySite) -> Generator[None, None, None]:
         os.kill(os.getpid(), number)
 
     box = _box()
-    before = signal.signal(signal.SIGINT, stop), signal.signal(signal.SIGTERM, die)
+    before = signal.signal(signal.SIGINT, interrupt), signal.signal(signal.SIGTERM, die)
     try:
         if box is not None:
             box.begin(site.bill.session, site.bill.ticket)

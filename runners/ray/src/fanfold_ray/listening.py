@@ -191,7 +191,8 @@ class Listener:
 
     def _fail(self, flight: Flight, error: BaseException, lost: dict[int, str]) -> None:
         """Report a chunk whose task failed, or put it among those whose worker was lost."""
-        if flight.recalled and self._recaller is not None and _is_cancel(error):
+        wanted = flight.recalled and not flight.cancelled
+        if wanted and self._recaller is not None and _is_cancel(error):
             self._recaller.send_again(flight)
             return
         meaning = translate(

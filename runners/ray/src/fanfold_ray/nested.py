@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -38,11 +39,14 @@ class NestedSession(RaySession):
         self._slot = slot
         self._recalled: Flight | None = None
         self._recalled_at = 0.0
+        self._unheard: deque[Flight] = deque()
+        """Cancelled, though the order of their recall may have them go on."""
         super().__init__(_stay, heard, Inside())
         slot.offered_by(self._listener.wake)
 
     def recall(self) -> None:
         """Take the youngest chunk back that may still wait for a slot, if ours is free for it."""
+        self._cancel_after_all()
         last = self._recalled
         if not self._slot.free or self._may_come_back(last):
             return
@@ -54,6 +58,9 @@ class NestedSession(RaySession):
                     words.give_order(self._id, flight.ticket, words.RECALL)
                     flight.recalled = True
                     ray.cancel(flight.report, recursive=False)
+                if flight.cancelled:
+                    # Just now, by another thread that didn't see the recall.
+                    self._unheard.append(flight)
                 return
 
     def send_again(self, flight: Flight) -> None:
@@ -61,6 +68,8 @@ class NestedSession(RaySession):
         if flight is self._recalled:
             self._recalled = None
         flight.recalled = False
+        with contextlib.suppress(RayError):
+            words.take_back(self._id, flight.ticket)
         with contextlib.suppress(SessionClosed):
             values = self._hand_over(flight)
             held = flight.values()
@@ -68,6 +77,31 @@ class NestedSession(RaySession):
                 held.reference = values
             if flight.cancelled:
                 ray.cancel(flight.report, recursive=False)
+
+    def close(self) -> None:
+        """Report what is out as cancelled; idempotent."""
+        super().close()
+        # The listener has come to its end, and with it went all orders.
+        while self._unheard:
+            super()._cancel(self._unheard.popleft())
+
+    def _cancel(self, flight: Flight) -> None:
+        super()._cancel(flight)
+        if flight.recalled:
+            self._unheard.append(flight)
+            self._listener.wake()
+
+    def _cancel_after_all(self) -> None:
+        """Cancel again what was recalled before: by that order it takes a signal for a recall."""
+        # While the head node is away, it is tried at each look.
+        with contextlib.suppress(RayError):
+            while self._unheard:
+                flight = self._unheard[0]
+                # Not one to interrupt it, given meanwhile.
+                if words.order(self._id, flight.ticket) == words.RECALL:
+                    words.take_back(self._id, flight.ticket)
+                super()._cancel(flight)
+                self._unheard.popleft()
 
     def _may_come_back(self, flight: Flight | None) -> bool:
         return (

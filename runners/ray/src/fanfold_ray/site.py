@@ -66,6 +66,7 @@ class RaySite:
         self._box = box
         self._porter = porter
         self._main = threading.main_thread().ident
+        self.heeds = False
         self._stopping = False
         self._interrupting = False
         self._interrupted = False
@@ -111,9 +112,14 @@ class RaySite:
 
     # For the porter and the carrier.
 
-    def stop(self) -> None:
-        """Make `stopping` true."""
-        self._stopping = True
+    def interrupt(self) -> None:
+        """Take in that Ray interrupts the chunk; in the main thread."""
+        if self.bill.nested:
+            # It may be a recall: the porter looks.
+            self.heeds = True
+            self._porter.wake()
+        else:
+            self._stopping = True
 
     def signalled(self) -> bool:
         """Take in a cancel; return whether the running element is to be struck.
