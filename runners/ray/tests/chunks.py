@@ -46,6 +46,17 @@ def wait_for(path: Path, deadline_s: float = 30.0) -> None:
         time.sleep(0.01)
 
 
+def meet(given: tuple[str, int], **_: Any) -> Result:
+    """Return when so many chunks are there at the same time, each in a process of its own."""
+    folder, count = Path(given[0]), given[1]
+    (folder / f"{os.getpid()}.here").touch()
+    ends = time.monotonic() + 30
+    while len(list(folder.glob("*.here"))) < count:
+        assert time.monotonic() < ends, "the others never came"
+        time.sleep(0.01)
+    return []
+
+
 def echo(given: Any, *, needs: Sequence[Values], shared: Sequence[Any], site: Site) -> Result:
     """Return what was given, pickled, and the total size of all inputs."""
     sizes = [len(view) for views in needs for view in views] + [len(view) for view in shared]
@@ -127,26 +138,28 @@ def last_words(given: tuple[int, int], *, site: Site, **_: Any) -> Result:
     return []
 
 
-def nesting(given: tuple[int, int, float], *, site: Site, **_: Any) -> Result:
+def nesting(given: tuple[int, int, float, str, int], *, site: Site, **_: Any) -> Result:
     """Submit chunks of the same kind one level deeper, and only then wait for them.
 
     Args:
-        given: Levels below this one, chunks per level, and how long each works.
+        given: Levels below this one, chunks per level, how long each works, and in which folder so
+            many of the lowest level wait for each other before.
         site: Opens the session.
 
     Returns:
         The pickled times at which each chunk of the lowest level began and ended, and its process.
     """
-    depth, width, seconds = given
+    depth, width, seconds, folder, count = given
     if not depth:
         began = time.time()
+        meet((folder, count))
         time.sleep(seconds)
         return [pickle.dumps([(began, time.time(), os.getpid())])]
     session = site.session(lambda *_: None)
     assert session is not None
     reports: queue.Queue[Report] = queue.Queue()
     below = [
-        session.submit(Work(call=nesting, given=(depth - 1, width, seconds)), done=reports.put)
+        session.submit(Work(call=nesting, given=(depth - 1, *given[1:])), done=reports.put)
         for _ in range(width)
     ]
     # So that Ray has queued them all for slots of their own.

@@ -2,8 +2,10 @@
 
 import queue
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from runners.ray.tests import chunks
 from runners.ray.tests.chunks import Work
 
 from fanfold.ports.runner import Session
@@ -37,6 +39,12 @@ class Desk:
         while kind != "done":
             kind, report = self.next()
         return report
+
+    def warm(self, folder: Path, workers: int) -> None:
+        """Wait until so many workers have started: Ray does that one after the other."""
+        for _ in range(workers):
+            self.submit(chunks.meet, (str(folder), workers))
+        assert [self.report().error for _ in range(workers)] == [None] * workers
 
     def run(self, call: Callable[..., Any], given: Any = None, **inputs: Any) -> tuple[Any, Report]:
         ref = self.submit(call, given, **inputs)

@@ -101,7 +101,8 @@ def test_users_types_are_not_unpickled_on_the_way(desk: Desk) -> None:
         pickle.loads(values[0][0])
 
 
-def test_what_was_shared_is_in_no_process_twice(desk: Desk) -> None:
+def test_what_was_shared_is_in_no_process_twice(desk: Desk, tmp_path: Path) -> None:
+    desk.warm(tmp_path, 2)
     size = 100_000_000
     shared = desk.session.share("big", bytes(size))
     again = desk.session.share("big", b"another payload under the same key")

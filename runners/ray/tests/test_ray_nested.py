@@ -31,16 +31,16 @@ def desk(cpus: int) -> Iterator[Desk]:
     assert not list(words.take(""))
 
 
-def test_a_chain_that_was_sent_before_it_waits_does_not_starve(desk: Desk) -> None:
-    ref, report = desk.run(chunks.nesting, (3, 2, 0.0))
+def test_a_chain_that_was_sent_before_it_waits_does_not_starve(desk: Desk, tmp_path: Path) -> None:
+    ref, report = desk.run(chunks.nesting, (3, 2, 0.0, str(tmp_path), 1))
 
     assert report.error is None
     (views,) = desk.session.fetch([ref])
     assert len(pickle.loads(views[0])) == 8
 
 
-def test_siblings_use_all_slots_and_no_more(desk: Desk, cpus: int) -> None:
-    ref, report = desk.run(chunks.nesting, (1, 4, LONG_S))
+def test_siblings_use_all_slots_and_no_more(desk: Desk, cpus: int, tmp_path: Path) -> None:
+    ref, report = desk.run(chunks.nesting, (1, 4, LONG_S, str(tmp_path), cpus))
 
     assert report.error is None
     (views,) = desk.session.fetch([ref])
