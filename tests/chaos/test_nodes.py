@@ -25,7 +25,8 @@ HEALTH = {
     "health_check_timeout_ms": 2_000,
     "health_check_failure_threshold": 3,
 }
-HEAD = {"num_cpus": 0, "_system_config": HEALTH}
+# Without a dashboard: all of them would want the same port.
+HEAD = {"num_cpus": 0, "_system_config": HEALTH, "include_dashboard": False}
 
 
 @pytest.fixture
