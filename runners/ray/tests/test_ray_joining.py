@@ -11,6 +11,7 @@ from runners.ray.tests.heads import Head, Program
 from fanfold.values.errors import InfrastructureError, UsageError
 from fanfold_ray import RayTaskRunner
 
+MODE = "os.environ.get('RAY_AUTH_MODE')"
 OPEN = """
 import sys, logging
 from fanfold_ray import RayTaskRunner
@@ -95,9 +96,31 @@ def test_a_token_that_is_missing_or_wrong_is_told_and_never_shown(head: Head) ->
 def test_on_this_machine_a_token_that_is_there_is_used(head: Head) -> None:
     settings = {key: one for key, one in head.settings.items() if key != "RAY_AUTH_MODE"}
 
-    lines, _ = said(f"tried({head.address!r})", settings)
+    lines, _ = said(f"import os\ntried({head.address!r})\nprint({MODE})", settings)
 
-    assert lines == [f"AT {head.address} ''", "LEFT False"]
+    assert lines == [f"AT {head.address} ''", "LEFT False", "None"]
+
+
+def test_a_token_that_is_there_is_not_used_where_nobody_asks_for_one() -> None:
+    """Whoever has one hears nobody without."""
+    head = Head(RAY_AUTH_MODE="disabled")
+    body = f"""
+import os
+session = RayTaskRunner({head.address!r}).open(print)
+print({MODE})
+session.close()
+session = RayTaskRunner("local").open(print)
+print({MODE})
+session.close()
+tried({head.address!r})
+"""
+    settings = {key: one for key, one in head.settings.items() if key != "RAY_AUTH_MODE"}
+    try:
+        lines, _ = said(body, settings)
+    finally:
+        head.close()
+
+    assert lines == ["None", "token", f"AT {head.address} ''", "LEFT False"]
 
 
 def test_another_version_is_told_with_both(head: Head) -> None:

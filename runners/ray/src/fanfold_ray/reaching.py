@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import ray
@@ -59,14 +60,19 @@ def reach(address: str, around: ExitStack) -> None:
     why = answers(where, REACH_S)
     if why:
         raise InfrastructureError(_unreachable(address, client, why))
-    if where.loopback:
-        # A Ray that listens on loopback alone; Ray would look for it at this machine's address.
-        if not client and answers(
-            Place(services.get_node_ip_address(), where.port), 1.0, again=False
-        ):
+    if where.loopback and not client:
+        outward = Place(services.get_node_ip_address(), where.port)
+        if answers(outward, 1.0, again=False):
+            # A Ray that listens on loopback alone; Ray would look for it at this machine's address.
             around.enter_context(loopback_only())
-        tokens.use_if_there()
-    (_let_in_through_client if client else _let_in)(address, where)
+    let_in = partial(_let_in_through_client if client else _let_in, address, where)
+    if let_in() or (where.loopback and tokens.use_if_there() and let_in()):
+        return
+    raise _refused(address)
+
+
+def _refused(address: str) -> InfrastructureError:
+    return InfrastructureError(f"Ray at {masked(address)} can't be used: {tokens.REFUSED}.")
 
 
 def _unreachable(address: str, client: bool, why: str) -> str:
@@ -78,8 +84,11 @@ def _unreachable(address: str, client: bool, why: str) -> str:
     )
 
 
-def _let_in_through_client(address: str, where: Place) -> None:
-    """Ask the client server once; Ray's own tries for half a minute, with warnings."""
+def _let_in_through_client(address: str, where: Place) -> bool:
+    """Ask the client server once, and return whether it takes our token, or wants none.
+
+    Ray's own tries for half a minute, with warnings.
+    """
     grpc: Any = importlib.import_module("grpc")
     channels: Any = importlib.import_module("ray._private.grpc_utils")
     words: Any = importlib.import_module("ray.core.generated.ray_client_pb2")
@@ -90,26 +99,27 @@ def _let_in_through_client(address: str, where: Place) -> None:
         calls.RayletDriverStub(channel).ClusterInfo(ping, timeout=REACH_S, wait_for_ready=True)
     except grpc.RpcError as error:
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-            raise InfrastructureError(
-                f"Ray at {masked(address)} can't be used: {tokens.REFUSED}."
-            ) from None
+            return False
         said = f"what listens there is no client server of a Ray ({error.details()})"
         raise InfrastructureError(_unreachable(address, True, said)) from None
+    else:
+        return True
     finally:
         channel.close()
 
 
-def _let_in(address: str, where: Place) -> None:
-    """Ask the head once for its version; Ray's own tries again and again."""
+def _let_in(address: str, where: Place) -> bool:
+    """Ask the head once for its version, and return whether it takes our token, or wants none.
+
+    Ray's own tries again and again.
+    """
     with _limits():
         try:
             head = _raylet_names.GcsClient(address=f"{where.host}:{where.port}")
             told = head.internal_kv_get(b"CLUSTER_METADATA", b"cluster", timeout=5)
             nodes = head.get_all_node_info(timeout=5).values()
         except AuthenticationError:
-            raise InfrastructureError(
-                f"Ray at {masked(address)} can't be used: {tokens.REFUSED}."
-            ) from None
+            return False
         except Exception as error:
             # Nothing is lost: whatever it is, it is no head that answers.
             raise InfrastructureError(
@@ -130,6 +140,7 @@ def _let_in(address: str, where: Place) -> None:
             f"has Ray {ours[0]} on Python {ours[1]}. Use the same here: Python "
             f"{theirs[1].rpartition('.')[0]}, and pip install 'ray=={theirs[0]}'."
         )
+    return True
 
 
 def check_dashboard(init_kwargs: Mapping[str, Any]) -> None:
@@ -156,7 +167,7 @@ def told(address: str, init_kwargs: Mapping[str, Any], error: Exception) -> Exce
     if isinstance(error, (UsageError, InfrastructureError)):
         return error
     if any(isinstance(link, AuthenticationError) for link in links) or "uthenticat" in said:
-        made = InfrastructureError(f"Ray at {name} can't be used: {tokens.REFUSED}.")
+        made = _refused(address)
     elif "ersion mismatch" in said or "versions differ" in said:
         made = VersionMismatch(f"Ray at {name} can't be used: {said}")
     elif address != "local" and (wrong := sorted(_OF_NEW_RAYS & init_kwargs.keys())):

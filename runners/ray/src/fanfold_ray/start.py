@@ -37,12 +37,22 @@ class _Current:
     """The connection of this process, how many sessions use it, and what it was made from."""
 
     def __init__(
-        self, connection: Connection, address: str, init_kwargs: Mapping[str, Any]
+        self,
+        connection: Connection,
+        address: str,
+        init_kwargs: Mapping[str, Any],
+        token_mode: str | None,
     ) -> None:
         self.connection = connection
         self.address = address
         self.init_kwargs = init_kwargs
         self.sessions = 0
+        self._token_mode = token_mode
+
+    def end(self) -> None:
+        self.connection.end()
+        if self.connection.made:
+            tokens.restore(self._token_mode)
 
 
 _lock = threading.Lock()
@@ -59,7 +69,7 @@ def join(address: str | None, init_kwargs: Mapping[str, Any], patience_s: float)
     global _current
     with _lock:
         if _current is not None and not _current.connection.usable:
-            _current.connection.end()
+            _current.end()
             _current = None
         if _current is None:
             if ray.is_initialized():
@@ -82,8 +92,8 @@ def leave(connection: Connection) -> None:
         _current.sessions -= 1
         if _current.sessions:
             return
-        _current = None
-        connection.end()
+        ended, _current = _current, None
+        ended.end()
 
 
 def _chosen(address: str | None) -> str:
@@ -96,7 +106,7 @@ def _found(address: str | None, init_kwargs: Mapping[str, Any], patience_s: floa
     """Watch a connection that somebody else made, such as the user by `ray.init`."""
     here = _gcs_address()
     found = Connection(here, current(), min(patience_s, FOUND_PATIENCE_S), made=False, again=None)
-    joined = _Current(found, here, {})
+    joined = _Current(found, here, {}, tokens.mode())
     try:
         _refuse_another(joined, address, init_kwargs)
     except InfrastructureError:
@@ -106,11 +116,19 @@ def _found(address: str | None, init_kwargs: Mapping[str, Any], patience_s: floa
 
 
 def _made(address: str, init_kwargs: Mapping[str, Any], patience_s: float) -> _Current:
-    head = _connect(address, init_kwargs)
+    token_mode = tokens.mode()
+    try:
+        head = _connect(address, init_kwargs)
+    except BaseException:
+        tokens.restore(token_mode)
+        raise
     again = None if address == OWN else partial(_connect, address, init_kwargs)
     name = _gcs_address() if address in (OWN, "auto") else address
     return _Current(
-        Connection(name, head, patience_s, made=True, again=again), address, init_kwargs
+        Connection(name, head, patience_s, made=True, again=again),
+        address,
+        init_kwargs,
+        token_mode,
     )
 
 

@@ -3,6 +3,9 @@
 Ray switches it on for a cluster that it starts, writing the token to `~/.ray/auth_token`, and for
 one of this machine that it finds by itself. For an address that was given it uses a token only
 where RAY_AUTH_MODE=token says so, for whoever is there gets to see it.
+
+A process that uses a token hears nobody without one, so it must be one only where the cluster is:
+otherwise all goes well until something is lost, and then its workers wait for us forever.
 """
 
 import logging
@@ -25,18 +28,38 @@ REFUSED = (
 """What to do about an error of authentication."""
 
 
+_MODE = "RAY_AUTH_MODE"
+
+
+def mode() -> str | None:
+    """Return what the environment says about tokens, for `restore`."""
+    return os.environ.get(_MODE)
+
+
+def restore(mode: str | None) -> None:
+    """Undo that Ray, or `use_if_there`, has switched tokens on for all Rays of this process."""
+    if mode == os.environ.get(_MODE):
+        return
+    if mode is None:
+        del os.environ[_MODE]
+    else:
+        os.environ[_MODE] = mode
+    # Ray has read its environment once.
+    _raylet_names.Config.initialize("")
+
+
 def asked() -> bool:
     """Return whether this process talks to Ray with a token."""
     mode = _raylet_names.get_authentication_mode()
     return bool(mode == _raylet_names.AuthenticationMode.TOKEN)
 
 
-def use_if_there() -> None:
-    """Use the token for a Ray on this machine, as Ray does for one that it finds by itself."""
+def use_if_there() -> bool:
+    """Use a token that is there, if nobody has decided on that; return whether one is used now."""
     logger = logging.getLogger(authentication_token_setup.__name__)
     before, logger.disabled = logger.disabled, True
     try:
-        authentication_token_setup.maybe_enable_token_auth_if_token_available(
+        return authentication_token_setup.maybe_enable_token_auth_if_token_available(
             warn_if_disabled=False
         )
     finally:
