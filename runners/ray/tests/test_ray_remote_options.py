@@ -118,3 +118,12 @@ def test_other_runners_refuse_what_is_rays() -> None:
 
     with pytest.raises(ResourcesUnavailable, match="remote_options"):
         asking()
+
+
+def test_memory_beyond_what_ray_can_count_is_not_taken_for_none() -> None:
+    absurd = ray.remote(lambda: None).options(**options_for(Resources(memory=1 << 60))).remote()
+
+    done, _ = ray.wait([absurd], timeout=1.0)
+
+    ray.cancel(absurd)
+    assert done == []
