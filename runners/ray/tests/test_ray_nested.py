@@ -1,5 +1,6 @@
 """Chunks that chunks start: on a single CPU, and beside each other on two."""
 
+import _thread
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from runners.ray.tests.ground import running_ray
 from fanfold import flow, task
 from fanfold.values.resources import Resources
 from fanfold_ray import RayTaskRunner, words
+from fanfold_ray.sigint import heard
 
 LONG_S = 0.5
 
@@ -67,6 +69,29 @@ def test_an_interrupt_that_comes_late_leaves_the_next_chunk_alone(desk: Desk) ->
     assert report.error is None
     (views,) = desk.session.fetch([ref])
     assert pickle.loads(views[0]) == [("same", b"ran")] * 3
+
+
+def test_what_strikes_behind_a_chunk_harms_neither_it_nor_others(cpus: int) -> None:
+    @ray.remote
+    def chunk() -> list[str]:
+        told: list[str] = []
+        with heard(lambda: told.append("inside")):
+            _thread.interrupt_main()
+        _thread.interrupt_main()
+        return told
+
+    @ray.remote
+    def another() -> bool:
+        try:
+            _thread.interrupt_main()
+        except KeyboardInterrupt:
+            return True
+        return False
+
+    def both() -> tuple[list[str], bool]:
+        return ray.get(chunk.remote()), ray.get(another.remote())
+
+    assert [both() for _ in range(4)] == [(["inside"], True)] * 4
 
 
 def test_a_chunk_that_was_recalled_can_be_cancelled(desk: Desk, tmp_path: Path) -> None:

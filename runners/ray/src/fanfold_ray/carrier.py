@@ -21,6 +21,7 @@ from fanfold_ray import references
 from fanfold_ray.boxes import Box
 from fanfold_ray.buffers import Buffers, Missing
 from fanfold_ray.porter import porter
+from fanfold_ray.sigint import heard
 from fanfold_ray.site import CANCELLED, Letter, RaySite, Waybill
 
 WORKER = f"{socket.gethostname()}/{os.getpid()}/{time.time_ns() // 1_000_000}"
@@ -104,9 +105,6 @@ def _attended(site: RaySite) -> Generator[None, None, None]:
     cancelled; without one a KeyboardInterrupt would tear user code apart at any line.
     """
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        site.interrupt()
-
     def die(number: int, frame: FrameType | None) -> None:
         # Ray would raise a SystemExit, which an element's code may take for one of its own.
         if box is not None:
@@ -115,21 +113,21 @@ def _attended(site: RaySite) -> Generator[None, None, None]:
         os.kill(os.getpid(), number)
 
     box = _box()
-    before = signal.signal(signal.SIGINT, interrupt), signal.signal(signal.SIGTERM, die)
-    try:
-        if box is not None:
-            box.begin(site.bill.session, site.bill.ticket)
-        porter().attend(site)
-        yield
-    finally:
-        # An interrupt may strike right here, though not twice.
+    before = signal.signal(signal.SIGTERM, die)
+    with heard(site.interrupt):
         try:
-            porter().attend(None)
-        finally:
             if box is not None:
-                box.end()
-            signal.signal(signal.SIGINT, before[0])
-            signal.signal(signal.SIGTERM, before[1])
+                box.begin(site.bill.session, site.bill.ticket)
+            porter().attend(site)
+            yield
+        finally:
+            # An interrupt may strike right here, though not twice.
+            try:
+                porter().attend(None)
+            finally:
+                if box is not None:
+                    box.end()
+                signal.signal(signal.SIGTERM, before)
 
 
 @functools.cache
