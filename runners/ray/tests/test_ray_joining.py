@@ -13,7 +13,7 @@ from fanfold_ray import RayTaskRunner
 
 MODE = "os.environ.get('RAY_AUTH_MODE')"
 OPEN = """
-import sys, logging
+import os, sys, logging
 from fanfold_ray import RayTaskRunner
 import ray
 logging.basicConfig(format="%(levelname)s %(message)s")
@@ -47,7 +47,7 @@ def said(body: str, settings: dict[str, str]) -> tuple[list[str], str]:
 
 
 def test_a_running_ray_is_joined_by_address_or_variable_and_left_running(head: Head) -> None:
-    body = f"tried({head.address!r})\nimport os\nos.environ['RAY_ADDRESS'] = {head.address!r}\n"
+    body = f"tried({head.address!r})\nos.environ['RAY_ADDRESS'] = {head.address!r}\n"
 
     lines, _ = said(body + "tried()\ntried('auto')\n", head.settings)
 
@@ -96,7 +96,7 @@ def test_a_token_that_is_missing_or_wrong_is_told_and_never_shown(head: Head) ->
 def test_on_this_machine_a_token_that_is_there_is_used(head: Head) -> None:
     settings = {key: one for key, one in head.settings.items() if key != "RAY_AUTH_MODE"}
 
-    lines, _ = said(f"import os\ntried({head.address!r})\nprint({MODE})", settings)
+    lines, _ = said(f"tried({head.address!r})\nprint({MODE})", settings)
 
     assert lines == [f"AT {head.address} ''", "LEFT False", "None"]
 
@@ -105,7 +105,6 @@ def test_a_token_that_is_there_is_not_used_where_nobody_asks_for_one() -> None:
     """Whoever has one hears nobody without."""
     head = Head(RAY_AUTH_MODE="disabled")
     body = f"""
-import os
 session = RayTaskRunner({head.address!r}).open(print)
 print({MODE})
 session.close()

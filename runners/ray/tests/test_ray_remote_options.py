@@ -120,9 +120,12 @@ def test_other_runners_refuse_what_is_rays() -> None:
         asking()
 
 
-def test_memory_beyond_what_ray_can_count_is_not_taken_for_none() -> None:
-    absurd = ray.remote(lambda: None).options(**options_for(Resources(memory=1 << 60))).remote()
+@pytest.mark.parametrize("name", ["memory", "licence"])
+def test_more_than_ray_can_count_is_not_taken_for_none(name: str) -> None:
+    nothing = ray.remote(lambda: None)
+    ray.get(nothing.remote())  # there is a worker now
 
+    absurd = nothing.options(**options_for(Resources.of({name: 1 << 60}))).remote()
     done, _ = ray.wait([absurd], timeout=1.0)
 
     ray.cancel(absurd)

@@ -78,7 +78,7 @@ def _carried_out(
         failure = error
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, KeyboardInterrupt) and not site.interrupted:
-            # Ray's own, on the way in or out: it tells of the cancel itself.
+            # Ray's own, on the way in: it tells of the cancel itself.
             raise
         # Nothing is lost: it becomes the report. Errors of users never get here; what does is
         # a chunk that this worker can't read, such as for want of a module.
@@ -113,8 +113,8 @@ def _attended(site: RaySite) -> Generator[None, None, None]:
         os.kill(os.getpid(), number)
 
     box = _box()
-    before = signal.signal(signal.SIGTERM, die)
     with heard(site.interrupt):
+        before = signal.signal(signal.SIGTERM, die)
         try:
             if box is not None:
                 box.begin(site.bill.session, site.bill.ticket)

@@ -21,8 +21,9 @@ _OURS = {
 }
 """What a user may not say, and what is said instead."""
 
-_MOST_MEMORY = (2**63 - 1) // 10_000
-"""In bytes, 838 TiB. Ray counts ten-thousandths in 64 bits, and takes more for less than none."""
+_MOST = (2**63 - 1) // 10_000
+"""Of any resource; of memory it is 838 TiB. Ray counts ten-thousandths in 64 bits, and takes more
+for less than none: it runs at once what it could never hold."""
 _FIELDS = {"num_cpus": "cpu", "num_gpus": "gpu", "memory": "memory"}
 """What `Resources` has a field for; the rest is opaque to the engine."""
 
@@ -77,9 +78,9 @@ def options_for(want: Resources) -> dict[str, Any]:
     if want.gpu:
         options["num_gpus"] = want.gpu
     if want.memory:
-        options["memory"] = min(want.memory, _MOST_MEMORY)
+        options["memory"] = min(want.memory, _MOST)
     if want.custom:
-        options["resources"] = dict(want.custom)
+        options["resources"] = {name: min(amount, _MOST) for name, amount in want.custom}
     return options | dict(want.native.options if isinstance(want.native, Native) else {})
 
 

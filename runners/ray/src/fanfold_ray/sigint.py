@@ -45,7 +45,6 @@ def heard(interrupted: Callable[[], None]) -> Generator[None]:
     try:
         yield
     finally:
-        # An interrupt may strike right here, though not twice.
         signal.signal(signal.SIGINT, _Over(_task_id(), before))
 
 

@@ -51,7 +51,8 @@ class _Current:
 
     def end(self) -> None:
         self.connection.end()
-        if self.connection.made:
+        # Another Ray may be there meanwhile, which the user has started.
+        if self.connection.made and not ray.is_initialized():
             tokens.restore(self._token_mode)
 
 

@@ -4,8 +4,8 @@ Ray switches it on for a cluster that it starts, writing the token to `~/.ray/au
 one of this machine that it finds by itself. For an address that was given it uses a token only
 where RAY_AUTH_MODE=token says so, for whoever is there gets to see it.
 
-A process that uses a token hears nobody without one, so it must be one only where the cluster is:
-otherwise all goes well until something is lost, and then its workers wait for us forever.
+A process that uses a token hears nobody without one. Where the cluster has none, all goes well
+until something is lost, and then its workers wait for this process forever.
 """
 
 import logging
@@ -55,7 +55,9 @@ def asked() -> bool:
 
 
 def use_if_there() -> bool:
-    """Use a token that is there, if nobody has decided on that; return whether one is used now."""
+    """Use a token that is there, unless somebody has decided on that; return whether that's new."""
+    if _MODE in os.environ:
+        return False
     logger = logging.getLogger(authentication_token_setup.__name__)
     before, logger.disabled = logger.disabled, True
     try:
