@@ -25,8 +25,8 @@ from fanfold.engine.futures import MapFuture, TaskFuture
 from fanfold.engine.limits.deadlines import checked_timeout
 from fanfold.engine.naming import RunName, checked_run_name
 from fanfold.engine.results.committing import keep_flow_result
-from fanfold.engine.results.segments import Stored
 from fanfold.engine.results.serializers import checked_serializer
+from fanfold.engine.results.stored import Stored
 from fanfold.engine.submittable import Submittable
 from fanfold.options import (
     Delays,

@@ -28,9 +28,9 @@ from fanfold.engine.here import HERE
 from fanfold.engine.keys.forms import module_named
 from fanfold.engine.patience import Patience
 from fanfold.engine.results.committing import look_up, write_index
+from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.results.object_names import filled_in, index_prefix, split_index_name
 from fanfold.engine.results.parts import Part
-from fanfold.engine.results.segments import Lookup
 from fanfold.engine.results.transaction import joined
 from fanfold.engine.spec import CacheSpec, Hooks, TaskSpec, taken_apart
 from fanfold.engine.telling import level

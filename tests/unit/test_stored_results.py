@@ -13,7 +13,7 @@ import pytest
 
 from fanfold import INPUTS, flow, task
 from fanfold.adapters.results.fsspec_store import FsspecStore
-from fanfold.engine.results.segments import Stored
+from fanfold.engine.results.stored import Stored
 from fanfold.runtime import flow_run
 from tests.unit.keeping_tasks import counted
 

@@ -55,7 +55,7 @@ from fanfold.engine.recording import masking
 from fanfold.engine.recording import recorder as recorders
 from fanfold.engine.recording.accounts import FlowAccount
 from fanfold.engine.recording.sinks import Sink
-from fanfold.engine.results.segments import StoredResult
+from fanfold.engine.results.stored import StoredResult
 from fanfold.engine.returning import state_of
 from fanfold.engine.signals import EXIT_CODE, Terminated, cancellable, terminable
 from fanfold.engine.stopping import Stop, ended_by, reach

@@ -16,7 +16,7 @@ from fanfold.engine.context import (
     parent_id,
 )
 from fanfold.engine.naming import RunName
-from fanfold.engine.results.segments import Stored
+from fanfold.engine.results.stored import Stored
 from fanfold.engine.telling import level
 from fanfold.ports.runner import TaskRunner
 from fanfold.values.ids import new_id

@@ -7,8 +7,8 @@ from typing import Any
 from fanfold.engine import wire
 from fanfold.engine.dataflow import substitute
 from fanfold.engine.failures import restore
-from fanfold.engine.results import segments
-from fanfold.engine.results.segments import Stored
+from fanfold.engine.results import stored
+from fanfold.engine.results.stored import Stored
 from fanfold.engine.spec import Hole
 from fanfold.ports.runner import Values
 from fanfold.values.errors import ValuesLost
@@ -115,6 +115,6 @@ def load_stored(values: list[Any]) -> list[Any]:
         return values
     places = [at for at, value in enumerate(values) if type(value) is Stored]
     loaded = list(values)
-    for at, value in zip(places, segments.load_all([values[at] for at in places]), strict=True):
+    for at, value in zip(places, stored.load_all([values[at] for at in places]), strict=True):
         loaded[at] = value
     return loaded

@@ -11,7 +11,7 @@ from fanfold.engine.dispatch import dispatcher
 from fanfold.engine.here import HERE
 from fanfold.engine.inputs import load_stored
 from fanfold.engine.locations import Stretch
-from fanfold.engine.results.segments import Stored
+from fanfold.engine.results.stored import Stored
 from fanfold.engine.run import Run
 from fanfold.engine.sources import spans_of
 from fanfold.engine.verdicts import error_of, error_of_all, without_value

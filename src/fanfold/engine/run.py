@@ -21,7 +21,7 @@ from fanfold.engine.inputs import Inputs
 from fanfold.engine.packing import Packed, pack_inputs, pack_spec
 from fanfold.engine.patience import Wait
 from fanfold.engine.readiness import Readiness
-from fanfold.engine.results.segments import Lookup
+from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.sources import Sources
 from fanfold.engine.spec import TaskSpec
 from fanfold.engine.work import Work

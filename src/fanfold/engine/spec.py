@@ -11,7 +11,7 @@ from typing import Any
 
 from fanfold.engine.context import RunInfo
 from fanfold.engine.dataflow import substitute
-from fanfold.engine.results.segments import Lookup
+from fanfold.engine.results.lookup import Lookup
 from fanfold.ports.results import ResultStore
 from fanfold.values.stand_ins import had, stood_for
 from fanfold.values.states import WITH_VALUE, StateName

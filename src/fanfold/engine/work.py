@@ -10,7 +10,7 @@ from fanfold.engine.chunking import Batch
 from fanfold.engine.failures import capture
 from fanfold.engine.hooks import run_here
 from fanfold.engine.inputs import Inputs
-from fanfold.engine.results.segments import Lookup
+from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.shift import Shift
 from fanfold.engine.spec import TaskSpec
 from fanfold.engine.yielding import YieldingShift

@@ -8,8 +8,8 @@ import pytest
 
 from fanfold.caching import task_input_hash
 from fanfold.engine import registry
-from fanfold.engine.results import segments
-from fanfold.engine.results.segments import Stored
+from fanfold.engine.results import segments, stored
+from fanfold.engine.results.stored import Stored
 from fanfold.engine.settings import HOME
 from fanfold.ports.runner import TaskRunner
 from fanfold.tasks import Task
@@ -90,7 +90,7 @@ class DeathChecks(Ground):
 def _committed(folder: str, names: list[str]) -> list[Any]:
     """Return the values that some indexes of a result store name."""
     store = registry.result_store(folder)
-    return segments.load_all(
+    return stored.load_all(
         [
             Stored(
                 store=store,

@@ -15,7 +15,7 @@ from fanfold.engine import wire
 from fanfold.engine.chunking import Batch
 from fanfold.engine.context import RunInfo
 from fanfold.engine.inputs import Inputs, Literal
-from fanfold.engine.results.segments import Lookup
+from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.spec import CacheSpec, Hooks, Layout, Mapped, TaskSpec
 from fanfold.engine.work import Work
 from fanfold.states import Cancelled, Completed, Crashed, Failed, Running

@@ -17,7 +17,8 @@ from fanfold.engine import wire
 from fanfold.engine.chunking import Batch
 from fanfold.engine.context import RunInfo
 from fanfold.engine.inputs import Inputs, Literal, Piece, Taken, load_stored
-from fanfold.engine.results.segments import Index, Lookup
+from fanfold.engine.results.lookup import Lookup
+from fanfold.engine.results.segments import Index
 from fanfold.engine.shift import ASYNC_WIDTH
 from fanfold.engine.spec import CacheSpec, Layout, Mapped, TaskSpec
 from fanfold.engine.work import Work

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from fanfold.engine.chunking import Batch
 from fanfold.engine.effects import Commit
-from fanfold.engine.results.segments import Index, Lookup
+from fanfold.engine.results.lookup import Lookup
+from fanfold.engine.results.segments import Index
 from fanfold.ports.results import ResultStore
 
 COMMIT_S = 1.0

@@ -7,8 +7,10 @@ from typing import Any
 
 from fanfold.engine.effects import Commit
 from fanfold.engine.results import object_names, segments
+from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.results.payloads import RAW, from_raw, raw
-from fanfold.engine.results.segments import Index, Lookup, Stored
+from fanfold.engine.results.segments import Index
+from fanfold.engine.results.stored import Stored
 from fanfold.engine.run import Run
 from fanfold.ports.results import ResultStore
 from fanfold.values.errors import StoreError

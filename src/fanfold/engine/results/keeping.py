@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from fanfold.engine import keys
 from fanfold.engine.attempt import Hit, Known
-from fanfold.engine.results import object_names, segments
+from fanfold.engine.results import object_names, segments, stored
+from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.results.payloads import RAW, encoding, raw
-from fanfold.engine.results.segments import Index, Lookup, Record, Segment, Stored
+from fanfold.engine.results.segments import Index, Record, Segment
+from fanfold.engine.results.stored import Stored
 from fanfold.engine.spec import CacheSpec, TaskSpec
 from fanfold.ports.results import Buffer
 from fanfold.values.errors import KeyNotStable, StoreError, UsageError
@@ -145,7 +147,7 @@ class Keeper:
         if found.codec == RAW:
             found = replace(found, serializer=self._serializer)
         try:
-            value = segments.load(found)
+            value = stored.load(found)
         except Exception as error:  # the call makes the value again
             if not _is_missing(error) and not (found.codec == RAW and _is_other(error)):
                 self._complain(str(found), error)
@@ -169,7 +171,7 @@ class Keeper:
                 codec=RAW,
                 serializer=self._serializer,
             )
-            return self._answer(found, segments.decode(found, payload))
+            return self._answer(found, stored.decode(found, payload))
         except Exception as error:  # the call makes the value again
             if not _is_missing(error):
                 self._complain(f"{name} in {store}", error)
@@ -233,7 +235,7 @@ class Keeper:
         for position, value in enumerate(values):
             if type(value) is Stored and value.segment == self._name:
                 payload = whole[value.offset : value.offset + value.length]
-                values[position] = segments.decode(value, payload)
+                values[position] = stored.decode(value, payload)
 
     def _key(self, arguments: dict[str, Any]) -> bytes | None:
         try:

@@ -12,16 +12,10 @@ from hypothesis import strategies as st
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.engine.results import object_names, segments
+from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.results.payloads import RAW, pack, unpack
-from fanfold.engine.results.segments import (
-    GAP_BYTES,
-    TAIL_BYTES,
-    Index,
-    Lookup,
-    Record,
-    Segment,
-    Stored,
-)
+from fanfold.engine.results.segments import TAIL_BYTES, Index, Record, Segment
+from fanfold.engine.results.stored import GAP_BYTES, Stored, load, load_all
 from fanfold.values.errors import StoreError, UsageError
 
 keys = st.binary(min_size=16, max_size=16)
@@ -162,9 +156,9 @@ def test_every_damage_of_a_payload_is_found(store: Counting, value: Any) -> None
     for damaged in damages(payload, 1)[:-1]:
         store.write("s", [damaged] if len(damaged) < len(payload) else [damaged, whole])
         with pytest.raises(StoreError, match=r"\bs\b"):
-            segments.load(stored)
+            load(stored)
         with pytest.raises(StoreError, match=r"\bs\b"):
-            segments.load_all([stored])
+            load_all([stored])
 
 
 def test_nothing_is_unpickled_before_it_is_verified(store: Counting) -> None:
@@ -176,7 +170,7 @@ def test_nothing_is_unpickled_before_it_is_verified(store: Counting) -> None:
     stored = Stored(store=store, segment="s", offset=0, length=record.length, digest=record.digest)
 
     with pytest.raises(StoreError, match="damaged"):
-        segments.load(stored)
+        load(stored)
 
 
 def test_an_unknown_codec_is_refused(store: Counting) -> None:
@@ -188,7 +182,7 @@ def test_an_unknown_codec_is_refused(store: Counting) -> None:
     stored = lookup.find(key(0), 0.0)
     assert stored is not None
     with pytest.raises(StoreError, match="codec 200"):
-        segments.load(stored)
+        load(stored)
 
 
 @given(
@@ -245,7 +239,7 @@ def test_values_come_back_in_the_order_asked_for_with_one_read(store: Counting) 
     order = [*range(499, -1, -3), 7, 7, *range(0, 500, 2)]
     store.reads.clear()
 
-    assert segments.load_all([stored[i] for i in order]) == [values[i] for i in order]
+    assert load_all([stored[i] for i in order]) == [values[i] for i in order]
     assert len(store.reads) == 1
 
 
@@ -253,7 +247,7 @@ def test_values_far_apart_are_read_without_what_is_between(store: Counting) -> N
     stored = written(store, [1, b"x" * (GAP_BYTES + 1), 2])
     store.reads.clear()
 
-    assert segments.load_all([stored[2], stored[0]]) == [2, 1]
+    assert load_all([stored[2], stored[0]]) == [2, 1]
     assert sorted(store.reads) == [("s", one.offset, one.length) for one in (stored[0], stored[2])]
 
 
@@ -261,15 +255,15 @@ def test_values_of_several_segments_are_read_once_each(store: Counting) -> None:
     one, other = written(store, [1, 2], "one"), written(store, [3, 4], "other")
     store.reads.clear()
 
-    assert segments.load_all([one[0], other[1], one[1], other[0]]) == [1, 4, 2, 3]
+    assert load_all([one[0], other[1], one[1], other[0]]) == [1, 4, 2, 3]
     assert len(store.reads) == 2
-    assert segments.load_all([]) == []
+    assert load_all([]) == []
 
 
 def test_a_loaded_array_is_writable_and_its_own(store: Counting) -> None:
     stored = written(store, [np.arange(9), np.arange(9)])
 
-    one, other = segments.load_all(stored)
+    one, other = load_all(stored)
     one[0] = 99  # type: ignore[index]
 
     assert other[0] == 0  # type: ignore[index]
@@ -373,7 +367,7 @@ def test_a_value_that_stands_alone_is_read_by_its_serializer(store: Counting) ->
     again = pickle.loads(pickle.dumps(stored))
 
     assert again == stored
-    assert segments.load(again) == {"a": 1}
+    assert load(again) == {"a": 1}
 
 
 @pytest.mark.parametrize("name", ["../a", "/etc", "a/../b", "a//b", "", ".", "tasks/x/segments/y"])
