@@ -17,6 +17,7 @@ from fanfold.values.records import (
     FlowArguments,
     FlowRunRecord,
     FlowRuns,
+    Keys,
     LineRecord,
     Lines,
     Retention,
@@ -69,6 +70,7 @@ LosesTheStream = telling(TaskRunRecord, stream="")
 LosesRetries = telling(TaskTotal, retries=0)
 LosesTheLabel = telling(ElementRecord, label="")
 LosesTheAttempt = telling(LineRecord, attempt=0)
+MixesUpKeys = answering(Keys, lambda found: found[::-1])
 CutsArguments = answering(FlowArguments, lambda found: [kept.split(b"\0")[0] for kept in found])
 ForgetsEmptyMaps = answering(States, lambda found: [codes for codes in found if codes])
 SortsChunks = answering(Chunks, lambda found: sorted(found, key=lambda home: home.chunk))

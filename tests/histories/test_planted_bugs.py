@@ -56,6 +56,7 @@ PLANTINGS: dict[str, type[Bug]] = {
     "an_element_is_told_as_it_was_recorded": planted_answers.LosesTheLabel,
     "elements_are_found_by": planted_answers.IgnoresIndices,
     "failures_are_grouped_by_what_they_look_like": planted_answers.ShowsAllGroups,
+    "parts_of_keys_are_told_as_they_were_recorded": planted_answers.MixesUpKeys,
     "a_line_is_told_as_it_was_recorded": planted_answers.LosesTheAttempt,
     "lines_are_found_by": planted_answers.IgnoresLevels,
     "lines_come_in_pages": planted_answers.RepeatsTheLastLine,

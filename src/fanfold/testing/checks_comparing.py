@@ -36,6 +36,7 @@ from fanfold.values.records import (
     FlowArguments,
     FlowRunRecord,
     FlowRuns,
+    Keys,
     Lease,
     LineRecord,
     Lines,
@@ -108,6 +109,10 @@ _facts: st.SearchStrategy[Fact] = st.one_of(
         _tasks, st.lists(_codes, min_size=COUNT, max_size=COUNT),
     ),
     st.builds(
+        lambda task, index, name, text: scribes.key_parts(TASKS[task], task, index, **{name: text}),
+        _tasks, st.none() | _few, st.sampled_from(["code", "argument day"]), _texts,
+    ),
+    st.builds(
         scribes.line, _runs, _texts, level=st.sampled_from([20, 40]), task_run_id=_tasks,
         index=st.none() | _few, attempt=_few, logger=st.sampled_from(["app", "app.db", "apple"]),
     ),
@@ -160,6 +165,7 @@ EVERYTHING: tuple[Query[Any], ...] = (
     *(States(task_run_id=task) for task in TASKS),
     *(Chunks(task_run_id=task) for task in TASKS),
     *(Arguments(task_run_id=task, index=index) for task in TASKS for index in (0, 1)),
+    *(Keys(flow_run_id=run, of=task) for task, run in TASKS.items()),
     Lines(),
     Lines(words="disk full"),
     Artifacts(),

@@ -14,6 +14,7 @@ from fanfold.testing.scribes import (
     element,
     flow_run,
     key,
+    key_parts,
     line,
     mapped,
 )
@@ -26,6 +27,8 @@ from fanfold.values.records import (
     Elements,
     FailureGroup,
     FailureGroups,
+    KeyRecord,
+    Keys,
     LineRecord,
     Lines,
 )
@@ -130,6 +133,24 @@ class DetailChecks(OnPlaces):
             group(1, "", "", "by hand", (TASK, 2)),
         ]
         assert history.read(FailureGroups(flow_run_ids=(RUN,), limit=1)) == groups[:1]
+
+    def test_parts_of_keys_are_told_as_they_were_recorded(self, history: History) -> None:
+        """First those that all elements share; what was told last of one counts."""
+        Scribe(history).must(
+            flow_run(RUN), flow_run(OTHER), mapped(RUN, TASK, 9),
+            key_parts(RUN, TASK, 3, day="é"), key_parts(RUN, TASK, 0, day="1"),
+            key_parts(RUN, TASK, code="c0de"), key_parts(RUN, TASK, 0, day="2"),
+            key_parts(OTHER, TASK, code="other"), key_parts(RUN, "c0de", body="b0d4"),
+        )  # fmt: skip
+
+        found = history.read(Keys(flow_run_id=RUN, of=TASK))
+
+        assert found == [
+            KeyRecord(of=TASK, index=None, parts={"code": "c0de"}),
+            KeyRecord(of=TASK, index=0, parts={"day": "2"}),
+            KeyRecord(of=TASK, index=3, parts={"day": "é"}),
+        ]
+        assert history.read(Keys(flow_run_id=RUN, of=NEXT_TASK)) == []
 
     def test_a_line_is_told_as_it_was_recorded(self, history: History) -> None:
         """Every field comes back; ids ascend in the order of recording."""

@@ -13,6 +13,7 @@ from fanfold.values.facts import (
     Fact,
     FlowRunMade,
     FlowRunMoved,
+    KeyTold,
     LogLine,
     Problem,
     Receipt,
@@ -110,6 +111,11 @@ def ended(run: str, task: str, states: bytes | list[StateName], **said: Any) -> 
     """Return that a call or a map is over."""
     told: dict[str, Any] = {"states": bytes(states), "at_us": T0_US + 4}
     return TaskRunEnded(flow_run_id=run, task_run_id=task, **(told | said))
+
+
+def key_parts(run: str, of: str, index: int | None = None, **parts: str) -> KeyTold:
+    """Return what a cache key was made from."""
+    return KeyTold(flow_run_id=run, of=of, index=index, parts=parts)
 
 
 def line(run: str, message: str, **said: Any) -> LogLine:

@@ -170,6 +170,19 @@ class TaskRunEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyTold:
+    """What the cache key of a call was made from, or a part of it; the later one counts."""
+
+    flow_run_id: str
+    of: str
+    """The call or map; or the digest of a task's code, whose parts many calls share."""
+    index: int | None = None
+    """The element, its column from 0; None for what all elements share."""
+    parts: Mapping[str, str]
+    """By name: short texts, or digests of what may be long or secret."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
     """Something was logged."""
 
@@ -234,6 +247,7 @@ Fact = (
     | ChunkDone
     | ElementTold
     | TaskRunEnded
+    | KeyTold
     | LogLine
     | LinesDropped
     | ArtifactMade

@@ -150,6 +150,17 @@ class ArtifactRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """What a cache key was made from, or a part of it."""
+
+    of: str
+    """The call or map, or the digest of a task's code."""
+    index: int | None
+    """The element, its column from 0; None for what all elements share."""
+    parts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Query(Generic[T]):
     """A question to the history; the answer is a list of T."""
 
@@ -283,6 +294,14 @@ class Arguments(Query[bytes]):
 
     task_run_id: str
     index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys(Query[KeyRecord]):
+    """What cache keys were made from: first what all elements share, then by element."""
+
+    flow_run_id: str
+    of: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from fanfold.adapters.history import columns, rules, sums
 from fanfold.adapters.history.conditions import Conditions
 from fanfold.adapters.history.line_questions import answer_lines
 from fanfold.adapters.history.sessions import Row, Session
+from fanfold.adapters.history.writing import SHARED
 from fanfold.values.facts import Problem
 from fanfold.values.records import (
     Arguments,
@@ -26,6 +27,8 @@ from fanfold.values.records import (
     FlowArguments,
     FlowRunRecord,
     FlowRuns,
+    KeyRecord,
+    Keys,
     LineRecord,
     Lines,
     Query,
@@ -174,6 +177,18 @@ def _(query: Elements, session: Session) -> list[ElementRecord]:
 def _(query: Arguments, session: Session) -> list[bytes]:
     find = "select arguments from elements where task_run_id = ? and place = ?"
     return _kept(session.rows(find, (query.task_run_id, query.index)))
+
+
+@answer.register
+def _(query: Keys, session: Session) -> list[KeyRecord]:
+    rows = session.rows(
+        "select place, parts from key_parts where flow_run_id = ? and subject = ? order by place",
+        (query.flow_run_id, query.of),
+    )
+    return [
+        KeyRecord(of=query.of, index=None if place == SHARED else place, parts=json.loads(parts))
+        for place, parts in rows
+    ]
 
 
 @answer.register

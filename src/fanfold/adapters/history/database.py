@@ -15,8 +15,8 @@ from fanfold.values.records import Document, Lease, Query, Retention, Status
 
 T = TypeVar("T")
 TABLES = (
-    *("flow_runs", "task_runs", "chunks", "elements", "lines", "artifacts", "leases"),
-    "documents",
+    *("flow_runs", "task_runs", "chunks", "elements", "key_parts", "lines", "artifacts"),
+    *("leases", "documents"),
 )
 _REMOVED_AT_ONCE = 20
 """Outermost flow runs that go in one transaction: others who write wait for it."""

@@ -98,6 +98,7 @@ class MemoryHistory:
                 "task_runs": len(tables.task_runs),
                 "chunks": sum(len(run.chunks) for run in tables.task_runs.values()),
                 "elements": sum(len(run.elements) for run in tables.task_runs.values()),
+                "key_parts": len(tables.keys),
                 "lines": len(tables.lines),
                 "artifacts": len(tables.artifacts),
                 "leases": len(tables.leases),

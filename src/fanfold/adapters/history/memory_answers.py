@@ -20,6 +20,8 @@ from fanfold.values.records import (
     FlowArguments,
     FlowRunRecord,
     FlowRuns,
+    KeyRecord,
+    Keys,
     LineRecord,
     Lines,
     Query,
@@ -142,6 +144,14 @@ def _(query: Arguments, tables: Tables) -> list[bytes]:
     run = tables.task_runs.get(query.task_run_id)
     told = run.elements.get(query.index) if run else None
     return [told.arguments] if told and told.arguments is not None else []
+
+
+@answer.register
+def _(query: Keys, tables: Tables) -> list[KeyRecord]:
+    found = [
+        told for mark, told in tables.keys.items() if mark[:2] == (query.flow_run_id, query.of)
+    ]
+    return sorted(found, key=lambda told: -1 if told.index is None else told.index)
 
 
 @answer.register

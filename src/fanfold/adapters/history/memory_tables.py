@@ -13,6 +13,7 @@ from fanfold.values.facts import (
     FlowRunMade,
     FlowRunMoved,
     FlowRunNamed,
+    KeyTold,
     LinesDropped,
     LogLine,
     TaskRunEnded,
@@ -22,6 +23,7 @@ from fanfold.values.records import (
     ArtifactRecord,
     Document,
     FlowRunRecord,
+    KeyRecord,
     LineRecord,
     Retention,
 )
@@ -78,6 +80,10 @@ class Tables:
     """Without what their leases say: `of_lease` adds that."""
     arguments: dict[str, bytes] = field(default_factory=dict[str, bytes])
     task_runs: dict[str, TaskRun] = field(default_factory=dict[str, TaskRun])
+    keys: dict[tuple[str, str, int | None], KeyRecord] = field(
+        default_factory=dict[tuple[str, str, int | None], KeyRecord]
+    )
+    """By flow run, call or code, and element."""
     lines: list[LineRecord] = field(default_factory=list[LineRecord])
     artifacts: dict[str, ArtifactRecord] = field(default_factory=dict[str, ArtifactRecord])
     leases: dict[str, Held] = field(default_factory=dict[str, Held])
@@ -187,6 +193,12 @@ class Tables:
         self.task_runs[fact.task_run_id].ended = fact
 
     @write.register
+    def _(self, fact: KeyTold, epoch: int) -> None:
+        parts = {rules.storable(name): rules.storable(text) for name, text in fact.parts.items()}
+        told = KeyRecord(of=fact.of, index=fact.index, parts=parts)
+        self.keys[fact.flow_run_id, fact.of, fact.index] = told
+
+    @write.register
     def _(self, fact: LogLine, epoch: int) -> None:
         self.last_line += 1
         self.lines.append(
@@ -267,6 +279,7 @@ class Tables:
         self.task_runs = {
             key: run for key, run in self.task_runs.items() if run.made.flow_run_id not in gone
         }
+        self.keys = {mark: told for mark, told in self.keys.items() if mark[0] not in gone}
         self.lines = [line for line in self.lines if line.flow_run_id not in gone]
         self.artifacts = {
             key: shown for key, shown in self.artifacts.items() if shown.flow_run_id not in gone

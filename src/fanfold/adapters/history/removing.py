@@ -10,7 +10,7 @@ WRITERS_KEPT_US = 30 * 24 * 3_600 * 1_000_000
 """Last batch numbers of writers are kept for 30 days, for journals that are delivered late."""
 AT_ONCE = 20_000
 """Lines, or elements, that go in one transaction: some 0.2 s, while others who write wait."""
-_OF_FLOW_RUN = ("chunks", "task_runs")
+_OF_FLOW_RUN = ("chunks", "key_parts", "task_runs")
 
 
 def stale(session: Session, retention: Retention, now_us: int, limit: int) -> list[str]:

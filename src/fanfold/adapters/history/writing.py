@@ -21,6 +21,7 @@ from fanfold.values.facts import (
     FlowRunMade,
     FlowRunMoved,
     FlowRunNamed,
+    KeyTold,
     LinesDropped,
     LogLine,
     Receipt,
@@ -58,6 +59,8 @@ ELEMENT = (
     *("label", "message", "problem_kind", "problem_where", "problem_message"),
     *("problem_traceback", "arguments"),
 )
+SHARED = -1
+"""Place of what all elements of a call or map share."""
 LINE = (*("flow_run_id", "task_run_id", "place", "attempt", "level", "at_us", "logger", "message"),)
 ARTIFACT = (
     *("id", "created_us", "key", "kind", "flow_run_id", "latest", "version", "changed_us"),
@@ -116,6 +119,7 @@ class Pages:
     """Flow runs whose leases end."""
     chunks: list[Row] = field(default_factory=list[Row])
     elements: dict[tuple[str, int], Row] = field(default_factory=dict[tuple[str, int], Row])
+    keys: dict[tuple[str, str, int], Row] = field(default_factory=dict[tuple[str, str, int], Row])
     lines: list[Row] = field(default_factory=list[Row])
     artifacts: dict[str, Changes] = field(default_factory=dict[str, Changes])
     artifacts_changed: list[ArtifactChanged] = field(default_factory=list[ArtifactChanged])
@@ -240,6 +244,12 @@ class Pages:
         )
 
     @add.register
+    def _(self, fact: KeyTold, epoch: int) -> None:
+        place = SHARED if fact.index is None else fact.index
+        mark = (fact.flow_run_id, fact.of, place)
+        self.keys[mark] = columns.stored((*mark, json.dumps(dict(fact.parts))))
+
+    @add.register
     def _(self, fact: ArtifactMade, epoch: int) -> None:
         self.artifacts[fact.artifact_id] = {
             "id": fact.artifact_id,
@@ -268,6 +278,8 @@ class Pages:
         _load(session, "chunks", CHUNK, self.chunks)
         if self.elements:
             session.many(_TELL_ELEMENT, list(self.elements.values()))
+        if self.keys:
+            session.many(_TELL_KEY, list(self.keys.values()))
         self._write_artifacts(session)
         if self.lines:
             session.dialect.write_lines(session, LINE, self.lines)
@@ -320,6 +332,10 @@ _TELL_ELEMENT = (
     f"insert into elements ({', '.join(ELEMENT)}) values ({', '.join('?' * len(ELEMENT))})"
     " on conflict (task_run_id, place) do update set "
     + ", ".join(f"{name} = excluded.{name}" for name in ELEMENT[2:])
+)
+_TELL_KEY = (
+    "insert into key_parts (flow_run_id, subject, place, parts) values (?, ?, ?, ?)"
+    " on conflict (flow_run_id, subject, place) do update set parts = excluded.parts"
 )
 _CHANGE_ARTIFACT = (
     "update artifacts set data = ?, description = coalesce(?, description), changed_us = ?"
