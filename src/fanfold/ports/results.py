@@ -22,14 +22,37 @@ All methods block, may be called from any thread, and are idempotent.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 Buffer = bytes | bytearray | memoryview
 """Bytes that are written without being copied; a memoryview has to be contiguous."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An object as a listing shows it."""
+
+    name: str
+    size_bytes: int
+    modified_s: float
+    """When it was written, in unix seconds by the storage's clock.
+
+    The time of the listing where the storage doesn't tell, so that nothing is taken for old.
+    """
+
+
 class ResultStore(Protocol):
     """A description of a place for objects; see the rules above."""
+
+    @property
+    def private(self) -> bool:
+        """Whether only this user, and who may act as him, can write here.
+
+        A storage that can't tell is not private. What is read from one that isn't may have been
+        written by anybody.
+        """
+        ...
 
     def write(self, name: str, parts: Sequence[Buffer]) -> None:
         """Put an object, joined from parts, where nobody else writes (S1, S2).
@@ -60,8 +83,16 @@ class ResultStore(Protocol):
         """
         ...
 
-    def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        """Return an object's content, or the part of it that was asked for.
+    def listing(self, prefix: str) -> list[Listed]:
+        """Return what `names` does, each with its size and when it was written.
+
+        Raises:
+            StoreError: The storage can't be listed.
+        """
+        ...
+
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> Buffer:
+        """Return an object's content, or the part of it that was asked for, held once.
 
         Args:
             name: The object's name.
@@ -72,5 +103,15 @@ class ResultStore(Protocol):
         Raises:
             StoreError: There is no such object, or it ends before the last byte that was asked for.
                 Its cause is a FileNotFoundError in the first case and an EOFError in the second.
+        """
+        ...
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove objects; those that aren't there are fine.
+
+        Whoever reads one meanwhile gets all of it or is told that it isn't there.
+
+        Raises:
+            StoreError: One of them can't be removed; others may be gone.
         """
         ...

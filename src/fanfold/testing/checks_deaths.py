@@ -101,7 +101,8 @@ def _committed(folder: str, names: list[str]) -> list[Any]:
                 codec=record.codec,
             )
             for name in names
-            for segment, records in segments.unpack_index(store.read(name), name).records().items()
+            for index in [segments.unpack_index(bytes(store.read(name)), name)]
+            for segment, records in index.records().items()
             for record in records
         ]
     )

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,33 @@ def test_a_store_that_holds_nothing_has_no_names(store: FsspecStore) -> None:
     assert store.names("") == []
 
 
+def test_a_listing_tells_sizes_and_times(store: FsspecStore) -> None:
+    before_s = time.time()
+    for name in ("b/c", "a", "b"):
+        store.write(f"x/{name}/d", [b"1" * len(name)])
+
+    listed = store.listing("x/b")
+
+    assert [(one.name, one.size_bytes) for one in listed] == [("x/b/c/d", 3), ("x/b/d", 1)]
+    assert all(before_s - 1 < one.modified_s < time.time() + 1 for one in listed)
+    assert store.listing("y") == []
+
+
+def test_what_is_removed_is_gone_and_can_be_removed_again(store: FsspecStore) -> None:
+    for name in ("a/b/1", "a/b/2", "a/3"):
+        store.write(name, [b"x"])
+
+    for _ in range(2):
+        store.remove(["a/b/1", "a/b/2", "never/was", "a/3/below"])
+        store.remove([])
+
+    assert store.names("") == ["a/3"]
+    with pytest.raises(StoreError) as told:
+        store.read("a/b/1")
+    assert isinstance(told.value.__cause__, FileNotFoundError)
+    assert store.create("a/b/1", b"new")
+
+
 @pytest.mark.parametrize(
     ("arguments", "cause"),
     [
@@ -106,11 +134,13 @@ def test_names_that_leave_the_root_or_hide_are_refused(store: FsspecStore, name:
         lambda: store.write(name, [b""]),
         lambda: store.create(name, b""),
         lambda: store.read(name),
+        lambda: store.remove([name]),
     ):
         with pytest.raises(StoreError):
             call()
-    with pytest.raises(StoreError):
-        store.names("../")
+    for call in (store.names, store.listing):
+        with pytest.raises(StoreError):
+            call("../")
 
 
 def test_a_store_is_a_value(store: FsspecStore) -> None:
@@ -151,6 +181,40 @@ def test_a_storage_without_exclusive_create_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match="exclusively"):
         store.create("a", b"x")
+
+
+def test_memory_and_what_this_user_alone_may_write_is_private(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    store = FsspecStore(str(folder))
+
+    assert FsspecStore("memory://a").private
+    assert store.private
+    store.write("a/b", [b"x"])
+    assert store.private
+
+    for place, mode in ((folder, 0o770), (folder, 0o1777), (tmp_path, 0o777)):
+        before = place.stat().st_mode
+        place.chmod(mode)
+        assert not store.private, (place, mode)
+        place.chmod(before)
+
+    tmp_path.chmod(0o1777)
+    assert store.private
+
+
+@pytest.mark.parametrize(("root", "made"), [(0o755, 0), (0o775, 0o020)])
+def test_who_may_write_below_is_who_may_write_the_root(
+    tmp_path: Path, root: int, made: int
+) -> None:
+    tmp_path.chmod(root)
+    before = os.umask(0o002)
+    try:
+        FsspecStore(str(tmp_path)).write("a/b", [b"x"])
+    finally:
+        os.umask(before)
+
+    for path in (tmp_path / "a", tmp_path / "a/b"):
+        assert path.stat().st_mode & 0o022 == made
 
 
 def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:

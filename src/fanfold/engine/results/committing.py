@@ -151,4 +151,4 @@ def _without_missing(index: Index, there: frozenset[str]) -> Index:
 
 @lru_cache(maxsize=4096)
 def _index(store: ResultStore, name: str) -> Index:
-    return segments.unpack_index(store.read(name), name)
+    return segments.unpack_index(bytes(store.read(name)), name)

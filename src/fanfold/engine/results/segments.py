@@ -254,10 +254,10 @@ def staged(store: ResultStore, name: str) -> bytes:
     Raises:
         StoreError: There is no such segment, or its footer is damaged.
     """
-    tail = store.read(name, -TAIL_BYTES)
+    tail = bytes(store.read(name, -TAIL_BYTES))
     needed = footer_bytes(tail, name)
     if needed > len(tail) == TAIL_BYTES:
-        tail = store.read(name, -needed)
+        tail = bytes(store.read(name, -needed))
     return read_footer(tail, name)
 
 

@@ -1,0 +1,209 @@
+"""Results in a folder of this machine, or in one that is mounted on it.
+
+It is handled with system calls, for fsspec writes local files neither whole nor durably nor
+exclusively. What a crash leaves behind are files that begin with `.tmp-`; they are never listed.
+Where only the owner may write to the root, nobody else may to what is made below it, whatever the
+umask says.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from uuid import uuid4
+
+from fanfold.ports.results import Buffer, Listed
+
+TEMPORARY = ".tmp-"
+"""What names of unfinished files begin with."""
+_WRITE_BUFFER_BYTES = 1 << 20
+"""Joins small parts; bigger ones are written as they are."""
+_READ_BYTES = 1 << 30
+"""One system call gives at most 2 GiB."""
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+class Folder:
+    """A connected folder; see `fanfold.ports.results` for what its methods do."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._durable: set[str] = set()
+
+    @property
+    def private(self) -> bool:
+        """Whether nobody but this user may write to the folder, or put another in its place."""
+        if os.name == "nt":
+            return False  # modes say nothing there
+        trusted = (os.geteuid(), 0)
+        path, allowed = self._root, 0
+        while True:
+            with suppress(FileNotFoundError):
+                found = os.stat(path)
+                shared = found.st_mode & _OTHERS_WRITE and not found.st_mode & allowed
+                if shared or found.st_uid not in trusted:
+                    return False
+            path, below = os.path.dirname(path), path
+            if path == below:
+                return True
+            # In a folder such as /tmp others may not rename what isn't theirs.
+            allowed = stat.S_ISVTX
+
+    def write(self, name: str, parts: Sequence[Buffer]) -> None:
+        path = os.path.join(self._root, name)
+        temporary = self._stage(path, parts)
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        _synchronise(os.path.dirname(path))
+
+    def create(self, name: str, payload: bytes) -> bool:
+        path = os.path.join(self._root, name)
+        temporary = self._stage(path, [payload])
+        try:
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                # NFS repeats a request whose answer was lost, and then finds its own link.
+                if os.stat(temporary).st_nlink < 2:
+                    return False
+            _synchronise(os.path.dirname(path))
+            return True
+        finally:
+            os.unlink(temporary)
+
+    def names(self, prefix: str) -> Iterator[str]:
+        for name, _ in self._found(prefix):
+            yield name
+
+    def listing(self, prefix: str) -> Iterator[Listed]:
+        for name, entry in self._found(prefix):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                found = entry.stat()
+                yield Listed(name=name, size_bytes=found.st_size, modified_s=found.st_mtime)
+
+    def read(self, name: str, offset: int, length: int | None) -> Buffer:
+        with open(os.path.join(self._root, name), "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            start = max(0, size + offset) if offset < 0 else offset
+            if start > size:
+                raise EOFError(f"it ends before byte {start}")
+            file.seek(start)
+            wanted = max(0, size - start if length is None else min(length, size - start))
+            if wanted <= _READ_BYTES:
+                return file.read(wanted) or b""
+            content, filled = bytearray(wanted), 0
+            view = memoryview(content)
+            while filled < wanted and (more := file.readinto(view[filled : filled + _READ_BYTES])):
+                filled += more
+            return view[:filled]
+
+    def remove(self, names: Sequence[str]) -> None:
+        folders: set[str] = set()
+        for name in names:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(os.path.join(self._root, name))
+            folder = os.path.dirname(name)
+            while folder and folder not in folders:
+                folders.add(folder)
+                folder = os.path.dirname(folder)
+        for folder in sorted(folders, reverse=True):
+            with suppress(OSError):  # something is in it
+                os.rmdir(os.path.join(self._root, folder))
+
+    def _found(self, prefix: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+        pending = [prefix.rpartition("/")[0]]
+        while pending:
+            folder = pending.pop()
+            for entry in _entries(os.path.join(self._root, folder)):
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.name.startswith(TEMPORARY):
+                    continue
+                if entry.is_dir():
+                    if name.startswith(prefix) or prefix.startswith(name):
+                        pending.append(name)
+                elif name.startswith(prefix):
+                    yield name, entry
+
+    def _stage(self, path: str, parts: Sequence[Buffer]) -> str:
+        """Write a durable file that nobody sees into the folder of a path; return its path."""
+        folder = os.path.dirname(path)
+        temporary = os.path.join(folder, TEMPORARY + uuid4().hex)
+        descriptor = self._open(folder, temporary)
+        try:
+            with open(descriptor, "wb", buffering=_WRITE_BUFFER_BYTES) as file:
+                file.writelines(parts)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        return temporary
+
+    def _open(self, folder: str, path: str) -> int:
+        """Make a file, and the folders above it where they are missing."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        for last in (False, False, True):
+            try:
+                self._make(folder)
+                return os.open(path, flags, 0o666 & ~self._kept_from_others)
+            except FileNotFoundError:
+                # The folder or one above it was made before, and somebody has removed it since.
+                self._durable.clear()
+                if last:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def _make(self, folder: str) -> None:
+        """Make a folder and its parents, and make them durable once per process.
+
+        Up to the root also those that exist: whoever made them may not have come to that yet.
+        """
+        if folder in self._durable:
+            return
+        parent = os.path.dirname(folder)
+        inside = len(folder) > len(self._root)
+        if inside or not os.path.isdir(folder):
+            if parent != folder:
+                self._make(parent)
+            with suppress(FileExistsError):
+                os.mkdir(folder, 0o777 & ~self._kept_from_others)
+            _synchronise(parent)
+        self._durable.add(folder)
+
+    @property
+    def _kept_from_others(self) -> int:
+        """The bits of a mode that what is made here must not have.
+
+        None where the root is meant to be shared; then it is as the umask says.
+        """
+        with suppress(FileNotFoundError):
+            if os.stat(self._root).st_mode & _OTHERS_WRITE:
+                return 0
+        return _OTHERS_WRITE
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+
+
+def _synchronise(folder: str) -> None:
+    """Make a folder's entries durable, where that can be asked for."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems know this for files only, and have no entries to lose.
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
