@@ -12,7 +12,7 @@ from fanfold.testing import checks_comparing
 from fanfold.testing.histories import HistorySuite
 from fanfold.testing.places import Place
 from fanfold.values.errors import HistoryUnavailable
-from tests.histories import planted, planted_answers
+from tests.histories import planted, planted_answers, planted_resumes
 from tests.histories.memory_places import memory_places
 from tests.histories.planted import Bug
 
@@ -31,6 +31,12 @@ PLANTINGS: dict[str, type[Bug]] = {
     "h5_being_told_its_state_again_is_no_move": planted.TakesRepeatsForMoves,
     "h5_a_final_state_ends_the_lease": planted.KeepsTheLease,
     "h5_a_task_run_ends_again_only_in_other_states": planted.EndsTaskRunsAgain,
+    "h5_a_resumed_run_is_as_if_it_had_not_ended": planted_resumes.KeepsTheHost,
+    "h5_a_resumed_run_goes_on_to_its_end": planted_resumes.CountsOneResume,
+    "h5_only_what_ended_without_a_value_is_resumed": planted_resumes.ResumesNoTimedOut,
+    "h4_who_is_refused_learns_in_which_epoch_his_run_was_taken_over": planted_resumes.HidesTheEpoch,
+    "a_wish_to_cancel_is_of_the_run_before": planted_resumes.KeepsTheWish,
+    "a_resumed_run_that_dies_is_reaped": planted_resumes.TakesReapersForDrivers,
     "h6_nothing_is_recorded_twice": planted.TakesChunksTwice,
     "h6_of_an_element_the_later_fact_counts": planted.KeepsTheFirstOfAnElement,
     "h6_facts_of_an_unknown_task_run_are_refused": planted.DropsElementsOfUnknownRuns,

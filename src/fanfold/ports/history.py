@@ -16,8 +16,10 @@ The rules, numbered as tests and comments name them:
   written under. Facts of a flow run that isn't known are refused. An artifact outside of every
   flow run has an empty flow run id, and is taken.
 - H5 A flow run's moves follow `states.NEXT`; being told its state again is no move and changes
-  nothing. A final state ends the run's lease. A task run that has ended isn't ended again,
-  unless its states differ (a transaction rolled it back, or values were lost and made again).
+  nothing. A final state ends the run's lease. Resuming opens one again that is in one of
+  `states.RESUMABLE`: as Pending, not over, and nobody asks for it to be cancelled. A task run that
+  has ended isn't ended again, unless its states differ (a transaction rolled it back, or values
+  were lost and made again).
 - H6 A fact that was recorded once isn't recorded twice: runs by id, chunks by id, elements by run
   and index (the later one counts), artifacts by id.
 - H7 Whoever reads sees what was recorded before he asked, in one process or several.

@@ -89,6 +89,10 @@ _facts: st.SearchStrategy[Fact] = st.one_of(
     ),
     st.builds(scribes.moved, _runs, _states, message=_texts, tries=_few, problem=_problems),
     st.builds(scribes.moved, _runs, st.sampled_from([StateName.RUNNING, StateName.COMPLETED])),
+    st.builds(
+        scribes.resumed, _runs, version=st.sampled_from([None, "v2"]), process=_few,
+        host=st.sampled_from(["", "box"]),
+    ),
     st.builds(FlowRunNamed, flow_run_id=_runs, name=_texts, arguments=_bytes),
     st.builds(LinesDropped, flow_run_id=_runs, count=_few),
     st.builds(
@@ -215,7 +219,7 @@ class Side:
             case Document():
                 return replace(answer, changed_us=0)
             case Receipt():
-                kinds = [(type(refusal.fact), refusal.reason) for refusal in answer.refused]
+                kinds = [(type(told.fact), told.reason, told.epoch) for told in answer.refused]
                 return answer.again, kinds
             case _:
                 return answer

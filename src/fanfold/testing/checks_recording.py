@@ -20,6 +20,7 @@ from fanfold.testing.scribes import (
     line,
     mapped,
     moved,
+    resumed,
     task_run,
 )
 from fanfold.values.errors import HistoryUnavailable
@@ -155,6 +156,7 @@ class RecordChecks(OnPlaces):
         facts: list[Fact] = [
             FlowRunNamed(flow_run_id=RUN, name="x"),
             moved(RUN, StateName.RUNNING),
+            resumed(RUN),
             task_run(RUN, TASK),
             chunk(RUN, TASK, "c1"),
             element(RUN, TASK, 0),

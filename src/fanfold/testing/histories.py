@@ -25,11 +25,13 @@ from fanfold.testing.checks_details import DetailChecks
 from fanfold.testing.checks_keeping import DocumentChecks, KeepChecks
 from fanfold.testing.checks_leases import LeaseChecks
 from fanfold.testing.checks_recording import RecordChecks
+from fanfold.testing.checks_resuming import ResumeChecks
 from fanfold.testing.checks_runs import RunChecks
 
 
 class HistorySuite(
     RecordChecks,
+    ResumeChecks,
     RunChecks,
     DetailChecks,
     LeaseChecks,

@@ -13,6 +13,7 @@ from fanfold.values.facts import (
     Fact,
     FlowRunMade,
     FlowRunMoved,
+    FlowRunResumed,
     KeyTold,
     LogLine,
     Problem,
@@ -71,6 +72,12 @@ def moved(run: str, state: StateName, **said: Any) -> FlowRunMoved:
     """Return that a flow run came to a state."""
     told: dict[str, Any] = {"at_us": T0_US + 1}
     return FlowRunMoved(flow_run_id=run, state=state, **(told | said))
+
+
+def resumed(run: str, **said: Any) -> FlowRunResumed:
+    """Return that a flow run that had ended was opened again."""
+    told: dict[str, Any] = {"at_us": T0_US + 1}
+    return FlowRunResumed(flow_run_id=run, **(told | said))
 
 
 def finished(run: str, state: StateName = StateName.COMPLETED, **said: Any) -> list[FlowRunMoved]:

@@ -53,6 +53,18 @@ class FlowRunMade:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlowRunResumed:
+    """It had ended without a value, and is Pending again: its batch's epoch is of a newer lease."""
+
+    flow_run_id: str
+    version: str | None = None
+    runner: str = ""
+    host: str = ""
+    process: int = 0
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlowRunNamed:
     """Its arguments are bound, and it has its own name."""
 
@@ -241,6 +253,7 @@ class ArtifactChanged:
 
 Fact = (
     FlowRunMade
+    | FlowRunResumed
     | FlowRunNamed
     | FlowRunMoved
     | TaskRunMade
@@ -275,6 +288,8 @@ class Refusal:
     fact: Fact
     reason: str
     """A sentence for the log."""
+    epoch: int = 0
+    """Of whoever has taken its flow run over since; 0 where it was refused for another reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,10 @@ class FlowRunRecord:
     started_us: int | None
     ended_us: int | None
     lines_dropped: int
+    resumed: int = 0
+    """How often it was opened again after its end."""
+    driver_epoch: int = 1
+    """Under which `host` and `process` drive it; below `epoch` once somebody has taken it over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,6 +106,8 @@ FINAL = frozenset(
     }
 )
 WITH_VALUE = frozenset({StateName.COMPLETED, StateName.CACHED})
+RESUMABLE = FINAL - WITH_VALUE - {StateName.ROLLED_BACK}
+"""A flow run that ended so is Pending again when somebody resumes it, under a lease of his own."""
 
 _WAITING = {s for s in StateName if s.type is StateType.SCHEDULED}
 _STOPPED = {StateName.CRASHED, StateName.CANCELLED, StateName.CANCELLING}

@@ -13,6 +13,7 @@ from fanfold.values.facts import (
     FlowRunMade,
     FlowRunMoved,
     FlowRunNamed,
+    FlowRunResumed,
     KeyTold,
     LinesDropped,
     LogLine,
@@ -149,6 +150,26 @@ class Tables:
             started_us=None,
             ended_us=None,
             lines_dropped=0,
+            driver_epoch=epoch,
+        )
+
+    @write.register
+    def _(self, fact: FlowRunResumed, epoch: int) -> None:
+        run = self.flow_runs[fact.flow_run_id]
+        self.flow_runs[run.id] = replace(
+            run,
+            state=StateName.PENDING,
+            label="",
+            message="",
+            problem=None,
+            version=fact.version,
+            runner=fact.runner,
+            host=fact.host,
+            process=fact.process,
+            cancel_asked=False,
+            ended_us=None,
+            resumed=run.resumed + 1,
+            driver_epoch=epoch,
         )
 
     @write.register

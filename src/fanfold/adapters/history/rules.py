@@ -7,6 +7,8 @@ by it (`judged`), and writes the facts that were taken, in their order. What els
   removing its flow run forgets it. A run that is made takes its lease in the batch's epoch.
 - A move replaces the state, its label, message and problem. `started_us` is the time of the first
   move to a state of type RUNNING, `ended_us` that of the first to a final one; `tries` never fall.
+- Resuming does so too, takes `ended_us` and a wish to cancel away, counts, and says who drives the
+  run from now on, in the batch's epoch.
 - An element that is told again is replaced as a whole, and so are a flow run's name, parameters and
   arguments.
 - An artifact's version is one more than the highest of its key that is there.
@@ -36,12 +38,13 @@ from fanfold.values.facts import (
     Fact,
     FlowRunMade,
     FlowRunMoved,
+    FlowRunResumed,
     Refusal,
     Span,
     TaskRunEnded,
     TaskRunMade,
 )
-from fanfold.values.states import FINAL, NEXT, StateName, StateType
+from fanfold.values.states import FINAL, NEXT, RESUMABLE, StateName, StateType
 
 RENEWALS = 4
 """A lease expires when its owner hasn't renewed it for so many times `renewal_s`."""
@@ -118,9 +121,10 @@ def judged(batch: Batch, known: Known) -> Judgement:
     refused: list[Refusal] = []
     for fact in batch.facts:
         epoch = batch.epochs.get(fact.flow_run_id, 1)
-        reason = _forbidden(fact, known, epoch)
+        highest = _superseded(fact, known, epoch)
+        reason = _forbidden(fact, known) if not highest else _taken_over(fact, highest, epoch)
         if reason:
-            refused.append(Refusal(fact=fact, reason=reason))
+            refused.append(Refusal(fact=fact, reason=reason, epoch=highest))
         elif not (isinstance(fact, FlowRunMoved) and _stays(fact, known)):
             _learn(fact, known, epoch)
             taken.append(fact)
@@ -192,15 +196,23 @@ _WORD = re.compile(r"[^\W_]+")
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
-def _forbidden(fact: Fact, known: Known, epoch: int) -> str:
+def _superseded(fact: Fact, known: Known, epoch: int) -> int:
+    """Return the epoch of whoever has taken a fact's flow run over since, 0 if nobody has."""
+    highest = known.epochs.get(fact.flow_run_id, 0) if fact.flow_run_id else 0
+    return highest if highest > epoch else 0
+
+
+def _taken_over(fact: Fact, highest: int, epoch: int) -> str:
+    run = fact.flow_run_id
+    return f"Flow run {run} was taken over in epoch {highest}; this is of epoch {epoch}."
+
+
+def _forbidden(fact: Fact, known: Known) -> str:
     """Return why a fact is refused, "" if it isn't."""
     run = fact.flow_run_id
-    if run or not isinstance(fact, (ArtifactMade, ArtifactChanged)):
-        highest = known.epochs.get(run, 0)
-        if highest > epoch:
-            return f"Flow run {run} was taken over in epoch {highest}; this is of epoch {epoch}."
-        if run not in known.states and not isinstance(fact, FlowRunMade):
-            return f"Flow run {run} isn't recorded."
+    belongs = run or not isinstance(fact, (ArtifactMade, ArtifactChanged))
+    if belongs and run not in known.states and not isinstance(fact, FlowRunMade):
+        return f"Flow run {run} isn't recorded."
     rule = _RULES.get(type(fact))
     return rule(fact, known) if rule else ""
 
@@ -215,6 +227,13 @@ def _cannot_follow(fact: FlowRunMoved, known: Known) -> str:
     if _stays(fact, known) or fact.state in NEXT[before]:
         return ""
     return f"Flow run {fact.flow_run_id} is {before.label}, and can't become {fact.state.label}."
+
+
+def _is_not_to_be_resumed(fact: FlowRunResumed, known: Known) -> str:
+    before = known.states[fact.flow_run_id]
+    if before in RESUMABLE:
+        return ""
+    return f"Flow run {fact.flow_run_id} is {before.label}, and can't be resumed."
 
 
 def _stays(fact: FlowRunMoved, known: Known) -> bool:
@@ -260,6 +279,7 @@ def _unknown(task_run_id: str) -> str:
 
 _RULES: dict[type[Any], Callable[[Any, Known], str]] = {
     FlowRunMade: _made_again,
+    FlowRunResumed: _is_not_to_be_resumed,
     FlowRunMoved: _cannot_follow,
     TaskRunMade: _handed_out_again,
     ChunkDone: _home_again,
@@ -277,6 +297,8 @@ def _learn(fact: Fact, known: Known, epoch: int) -> None:
         case FlowRunMade():
             known.states[fact.flow_run_id] = fact.state
             known.epochs[fact.flow_run_id] = epoch
+        case FlowRunResumed():
+            known.states[fact.flow_run_id] = StateName.PENDING
         case FlowRunMoved():
             known.states[fact.flow_run_id] = fact.state
         case TaskRunMade():

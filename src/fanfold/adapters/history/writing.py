@@ -21,6 +21,7 @@ from fanfold.values.facts import (
     FlowRunMade,
     FlowRunMoved,
     FlowRunNamed,
+    FlowRunResumed,
     KeyTold,
     LinesDropped,
     LogLine,
@@ -35,7 +36,7 @@ FLOW_RUN = (
     *("id", "parent_id", "flow", "name", "state", "created_us", "started_us", "ended_us"),
     *("cancel_asked", "tries", "lines_dropped", "process", "version", "label", "message"),
     *("parent_task_run_id", "retry_of", "entrypoint", "runner", "host", "tags", "parameters"),
-    *("problem", "arguments"),
+    *("problem", "arguments", "driver_epoch"),
 )
 FLOW_RUN_CHANGES = (
     *("name", "state", "started_us", "ended_us", "tries", "lines_dropped", "label", "message"),
@@ -117,6 +118,8 @@ class Pages:
     leases: list[Row] = field(default_factory=list[Row])
     ended: list[str] = field(default_factory=list[str])
     """Flow runs whose leases end."""
+    resumed: list[Row] = field(default_factory=list[Row])
+    """Who drives which flow runs from now on."""
     chunks: list[Row] = field(default_factory=list[Row])
     elements: dict[tuple[str, int], Row] = field(default_factory=dict[tuple[str, int], Row])
     keys: dict[tuple[str, str, int], Row] = field(default_factory=dict[tuple[str, str, int], Row])
@@ -158,7 +161,17 @@ class Pages:
             "tags": columns.tags_text(fact.tags),
             "parameters": "{}",
             "problem": None,
+            "driver_epoch": epoch,
         }
+
+    @add.register
+    def _(self, fact: FlowRunResumed, epoch: int) -> None:
+        run = self._flow_run(fact.flow_run_id)
+        run["state"] = int(StateName.PENDING)
+        run["label"] = run["message"] = ""
+        run["problem"] = run["ended_us"] = None
+        whose = (fact.version, fact.runner, fact.host, fact.process, epoch)
+        self.resumed.append(columns.stored((*whose, fact.flow_run_id)))
 
     @add.register
     def _(self, fact: FlowRunNamed, epoch: int) -> None:
@@ -302,6 +315,8 @@ class Pages:
         _load(session, "flow_runs", FLOW_RUN, [_row(run, FLOW_RUN) for run in made])
         changed = self.flow_runs_changed.difference(self.flow_runs_made)
         _update(session, "flow_runs", FLOW_RUN_CHANGES, self.flow_runs, changed)
+        if self.resumed:  # not with the other changes: a wish to cancel may come at any time
+            session.many(_RESUME, self.resumed)
         kept = [(arguments, key) for key, arguments in self.arguments.items()]
         if kept:
             session.many("update flow_runs set arguments = ? where id = ?", kept)
@@ -336,6 +351,10 @@ _TELL_ELEMENT = (
 _TELL_KEY = (
     "insert into key_parts (flow_run_id, subject, place, parts) values (?, ?, ?, ?)"
     " on conflict (flow_run_id, subject, place) do update set parts = excluded.parts"
+)
+_RESUME = (
+    "update flow_runs set version = ?, runner = ?, host = ?, process = ?, driver_epoch = ?,"
+    " resumed = resumed + 1, cancel_asked = 0 where id = ?"
 )
 _CHANGE_ARTIFACT = (
     "update artifacts set data = ?, description = coalesce(?, description), changed_us = ?"
