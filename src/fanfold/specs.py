@@ -1,6 +1,7 @@
 """What the runs of a task are made from: its options, and what is around the call."""
 
 import functools
+import logging
 import re
 from collections.abc import Callable
 from contextvars import copy_context
@@ -28,9 +29,11 @@ from fanfold.engine.here import HERE
 from fanfold.engine.keys.forms import module_named
 from fanfold.engine.patience import Patience
 from fanfold.engine.results.committing import look_up, write_index
+from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.results.object_names import filled_in, index_prefix, split_index_name
 from fanfold.engine.results.parts import Part
+from fanfold.engine.results.signing_keys import keyring_of
 from fanfold.engine.results.transaction import joined
 from fanfold.engine.spec import CacheSpec, Hooks, TaskSpec, taken_apart
 from fanfold.engine.telling import level
@@ -38,12 +41,14 @@ from fanfold.options import delays_in_seconds
 from fanfold.ports.results import ResultStore
 from fanfold.ports.runner import Session, TaskRunner
 from fanfold.ports.wants import wanted
-from fanfold.values.errors import ResourcesUnavailable
+from fanfold.values.errors import ResourcesUnavailable, UsageError
 from fanfold.values.ids import new_id
 from fanfold.values.resources import PLAIN, Resources
 
 if TYPE_CHECKING:
     from fanfold.tasks import Task
+
+_logger = logging.getLogger("fanfold.results")
 
 
 def call_of(
@@ -72,6 +77,7 @@ def call_of(
     told = task.retry_condition_fn is not None or any(hooks.values())
     part = _part(task)
     want = PLAIN if session is HERE else wanted(task.resources)
+    cache, keyring = _kept(task, info)
     spec = TaskSpec(
         fn=task.fn,
         layout=bound.layout,
@@ -83,7 +89,7 @@ def call_of(
         timeout_s=task.timeout_seconds,
         is_async=task.is_async,
         yields=task.yields,
-        cache=_cache(task, info),
+        cache=cache,
         hooks=Hooks(
             running=hooks["on_running"],
             completion=hooks["on_completion"],
@@ -106,6 +112,7 @@ def call_of(
         patience=Patience() if session is HERE else _patience(task),
         stream=stream,
         part=part,
+        keyring=keyring,
     )
     replay = replaying()
     return call if replay is None else replay.instead(call)
@@ -229,13 +236,29 @@ def kept_runs(task: "Task[..., Any]", around: ResultOptions) -> frozenset[str]:
     return frozenset(split_index_name(name)[0] for name in names)
 
 
-def _cache(task: "Task[..., Any]", info: RunInfo) -> CacheSpec | None:
+def _kept(task: "Task[..., Any]", info: RunInfo) -> tuple[CacheSpec | None, Keyring | None]:
+    """Return how the task's results are kept, and what signs them."""
     persist, held = info.results.persist, settings.current()
     if persist is None:
         persist = held.results_persist_by_default
     if not persist or held.tasks_disable_caching:
-        return None
-    store = _store(info.results.storage)
+        return None, None
+    store, around = _store(info.results.storage), current()
+    apart = around is not None and around.send is not None
+    try:
+        keyring = keyring_of(store, makes=not apart)
+    except UsageError as error:
+        if not apart:
+            raise
+        _logger.warning("%s runs uncached in %s: %s", task.name, store, error)
+        return None, None
+    return _cache(task, info, store, keyring), keyring
+
+
+def _cache(
+    task: "Task[..., Any]", info: RunInfo, store: ResultStore, keyring: Keyring | None
+) -> CacheSpec:
+    held = settings.current()
     expiration = task.cache_expiration
     refresh = task.options.get("refresh_cache")
     template = task.options.get("result_storage_key")
@@ -247,7 +270,7 @@ def _cache(task: "Task[..., Any]", info: RunInfo) -> CacheSpec | None:
         key=key or _key_of_call,
         store=store,
         folder=_folder(task),
-        lookup=look_up(store, _folder(task), single=info.single)
+        lookup=look_up(store, _folder(task), keyring, single=info.single)
         if reads
         else Lookup.merge(store, []),
         expires_in_s=expiration.total_seconds() if expiration is not None else float("inf"),
@@ -257,6 +280,7 @@ def _cache(task: "Task[..., Any]", info: RunInfo) -> CacheSpec | None:
         name=functools.partial(_object_name, template) if template is not None else None,
         by_name=by_name,
         deferred=joined() is not None,
+        guarded=keyring is not None,
     )
 
 

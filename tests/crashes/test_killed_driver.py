@@ -29,7 +29,7 @@ def lines(ledger: Path) -> list[str]:
 def committed(home: Path) -> int:
     store = FsspecStore(str(home / "results"))
     names = [name for name in store.names("tasks/") if "/index/" in name]
-    return sum(len(unpack_index(store.read(name), name)) for name in names)
+    return sum(len(unpack_index(store.read(name), name, None)) for name in names)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.9])

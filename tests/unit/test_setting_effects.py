@@ -15,6 +15,7 @@ import pytest
 
 from fanfold import INPUTS, flow, task
 from fanfold.adapters.history.memory import MemoryHistory
+from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.engine.patience import Patience
 from fanfold.engine.recording import pruning, recorder
 from fanfold.engine.settings import temporary
@@ -131,6 +132,18 @@ def test_results_are_written_by_the_serializer(make: Make, fanfold_home: Path) -
         task(double, persist_result=True, result_storage_key="named")(3)
     (named,) = (path for path in files(fanfold_home) if path.name == "named")
     assert json.loads(named.read_bytes()) is not None
+
+
+@effect("settings.results.signing_keys")
+def test_results_on_shared_storage_are_signed_with_the_first_key(
+    make: Make, tmp_path: Path
+) -> None:
+    store = FsspecStore(str(tmp_path))
+    tmp_path.chmod(0o777)
+    with make.settings(results__signing_keys=f"new={'ab' * 32},old={'cd' * 32}"):
+        task(double, persist_result=True, result_storage=store)(3)
+    (index,) = (path for path in files(tmp_path / "tasks") if path.parent.name == "index")
+    assert index.read_bytes()[6:22] == b"new".ljust(16, b"\0")
 
 
 @effect("settings.runner.thread_pool_max_workers")

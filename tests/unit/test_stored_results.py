@@ -62,6 +62,8 @@ def test_what_comes_from_storage_is_what_was_written_there() -> None:
 class Unwriteable:
     """A store that nothing can be written to."""
 
+    private = True
+
     def __init__(self, folder: str) -> None:
         self.store = FsspecStore(folder)
 
@@ -276,6 +278,8 @@ def test_a_subflow_that_failed_runs_again_as_a_new_run_in_the_next_try() -> None
 
 class Counting:
     """A store that counts the requests to another."""
+
+    private = True
 
     def __init__(self, folder: str) -> None:
         self.store = FsspecStore(folder)

@@ -10,6 +10,7 @@ import click
 from fanfold.cli import profiles as file
 from fanfold.cli.tables import Column, json_option, show
 from fanfold.engine import settings
+from fanfold.engine.recording.masking import mask
 from fanfold.engine.settings.files import Profiles
 from fanfold.engine.settings.lookup import (
     PROFILE,
@@ -160,16 +161,19 @@ def delete(name: str) -> None:
 
 
 def written(value: Any) -> str:
-    """Return a value as `set` takes it."""
+    """Return a value as `set` takes it, without secrets."""
     if isinstance(value, (tuple, list)):
         return ",".join(written(each) for each in value)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+    text = str(value)
+    return text.lower() if value is None or isinstance(value, bool) else mask(text, ())
 
 
 def _described(found: Found) -> dict[str, Any]:
     value = found.value
+    if isinstance(value, tuple):
+        value = tuple(mask(each, ()) if isinstance(each, str) else each for each in value)
     return {
         "value": value if isinstance(value, (bool, int, float, tuple, type(None))) else str(value),
         "source": found.source,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from fanfold.engine.chunking import Limits
 from fanfold.engine.patience import Patience
+from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.parts import Part
 from fanfold.engine.sources import Sources
 from fanfold.engine.spec import TaskSpec
@@ -26,3 +27,5 @@ class Call:
     """Id of the streamed map that it is a part of; empty if it is none."""
     part: Part | None = None
     """What it does in a transaction, or when the task's hooks for a commit are called."""
+    keyring: Keyring | None = None
+    """Signs what it commits; None where nobody else can write, or nothing is kept."""

@@ -6,12 +6,14 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import repeat
+from os import urandom
 from types import MethodType
 from typing import Any
 
 from fanfold.engine.context import RunInfo
 from fanfold.engine.dataflow import substitute
 from fanfold.engine.results.lookup import Lookup
+from fanfold.engine.results.segments import SECRET_BYTES
 from fanfold.ports.results import ResultStore
 from fanfold.values.stand_ins import had, stood_for
 from fanfold.values.states import WITH_VALUE, StateName
@@ -174,6 +176,10 @@ class CacheSpec:
     """Whether an object of that name is the result, whatever it was made from."""
     deferred: bool = False
     """Whether such objects come into being only when a transaction is committed."""
+    guarded: bool = False
+    """Whether others may write to the store, so that nothing is believed that no index names."""
+    secret: bytes = field(default_factory=lambda: urandom(SECRET_BYTES), repr=False)
+    """Of the map, by which a chunk knows what its own earlier tries have staged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,7 +101,7 @@ def _committed(folder: str, names: list[str]) -> list[Any]:
                 codec=record.codec,
             )
             for name in names
-            for index in [segments.unpack_index(bytes(store.read(name)), name)]
+            for index in [segments.unpack_index(store.read(name), name, None)]
             for segment, records in index.records().items()
             for record in records
         ]

@@ -1,5 +1,6 @@
 """The driver's part in keeping: tasks' indexes, flows' results, transactions' records."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,6 +8,7 @@ from typing import Any
 
 from fanfold.engine.effects import Commit
 from fanfold.engine.results import object_names, segments
+from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.results.payloads import RAW, from_raw, raw
 from fanfold.engine.results.segments import Index
@@ -15,27 +17,32 @@ from fanfold.engine.run import Run
 from fanfold.ports.results import ResultStore
 from fanfold.values.errors import StoreError
 
+logger = logging.getLogger("fanfold.results")
+
 EPOCH = 1
 """Of the lease that a run's writer holds."""
 
 
-def look_up(store: ResultStore, folder: str, *, single: bool = False) -> Lookup:
+def look_up(
+    store: ResultStore, folder: str, keyring: Keyring | None, *, single: bool = False
+) -> Lookup:
     """Return all that is committed of a task; an index is read once per process.
 
     Args:
         store: Where results are kept.
         folder: The task's.
+        keyring: Whose indexes are believed; None where nobody else can write.
         single: Whether one call looks for its result, which it reads at once; otherwise results
             that somebody has removed are left out here, so that references to others do.
 
     Raises:
-        StoreError: The store can't be read, or an index is damaged.
+        StoreError: The store can't be read.
     """
     names = tuple(store.names(object_names.index_prefix(folder)))
     if single or not names:
-        return _merged(store, names, None)
+        return _merged(store, names, keyring, None)
     there = frozenset(store.names(object_names.segments_prefix(folder)))
-    return _merged(store, names, there)
+    return _merged(store, names, keyring, there)
 
 
 def write_index(run: Run, commit: Commit) -> None:
@@ -50,7 +57,7 @@ def write_index(run: Run, commit: Commit) -> None:
         _placed(cache.store, cache.folder, name): rows for name, rows in commit.records.items()
     }
     name = object_names.index_name(cache.folder, run.id, EPOCH, commit.number)
-    payload = segments.pack_index(tables)
+    payload = segments.pack_index(tables, name, run.call.keyring)
     if not cache.store.create(name, payload) and cache.store.read(name) != payload:
         raise StoreError(f"{name} in {cache.store} was written by somebody else")
 
@@ -131,9 +138,14 @@ def _placed(store: ResultStore, folder: str, name: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _merged(store: ResultStore, names: Sequence[str], there: frozenset[str] | None) -> Lookup:
+def _merged(
+    store: ResultStore,
+    names: Sequence[str],
+    keyring: Keyring | None,
+    there: frozenset[str] | None,
+) -> Lookup:
     """Return the table of what these indexes name and what is still there."""
-    indexes = [_index(store, name) for name in names]
+    indexes = [_index(store, name, keyring) for name in names]
     if there is not None:
         indexes = [_without_missing(index, there) for index in indexes]
     return Lookup.merge(store, indexes)
@@ -150,5 +162,10 @@ def _without_missing(index: Index, there: frozenset[str]) -> Index:
 
 
 @lru_cache(maxsize=4096)
-def _index(store: ResultStore, name: str) -> Index:
-    return segments.unpack_index(bytes(store.read(name)), name)
+def _index(store: ResultStore, name: str, keyring: Keyring | None) -> Index:
+    """Return what an index commits: nothing if it isn't believed, which is told."""
+    try:
+        return segments.unpack_index(store.read(name), name, keyring)
+    except segments.Damaged as error:
+        logger.warning("%s: %s. What it names is made again.", store, error)
+        return Index(tables={})

@@ -112,7 +112,7 @@ class Keeper:
         """
         if not len(self._segment):
             return
-        parts = self._segment.parts()
+        parts = self._segment.parts(self._name, self._cache.secret)
         try:
             self._cache.store.write(self._name, parts)
         except Exception as error:  # the run has its values, only the copies are missing
@@ -258,7 +258,11 @@ class Keeper:
             return None
         store = self._cache.store
         prefix = object_names.segment_prefix(self._cache.folder, self._spec.info.id, self._work.id)
-        self.staged = {name: segments.staged(store, name) for name in store.names(prefix)}
+        for name in store.names(prefix):
+            try:
+                self.staged[name] = segments.staged(store, name, self._cache.secret)
+            except segments.Damaged as error:  # whoever wrote that, it wasn't this chunk
+                self.warn(f"{store}: {error}. What it names is made again.")
         return Lookup.merge(store, [Index(tables=self.staged)]) if self.staged else None
 
 

@@ -4,24 +4,30 @@ A *segment* is what one chunk staged: its payloads one after another, then a foo
 An *index* commits: it holds the records of some segments, and an element is committed when an index
 names it. A result in an object that the user has named is a segment of its own, without a footer.
 
-Every object carries its own digest, which is checked before anything else in it is looked at. What
-is damaged is a `StoreError` that names the object. All numbers are little-endian:
+Every object carries a digest of itself and its name, which is checked before anything else in it is
+looked at; that of a segment is made with a secret of its map. Where others may write, an index is
+signed as well. What isn't as it was written is a `Damaged` that names the object. All numbers are
+little-endian:
 
     segment   payloads, records, trailer
     trailer   "FFSG", version, number of records, bytes of payloads, digest of records and trailer
-    index     "FFIX", version, digest of it all, number of segments, name and records of each
+    index     "FFIX", version, key and signature, digest of it all but the signature, number of
+              segments, name and records of each
     record    key, offset, length, digest of the payload, expiry, codec, state
 
 Pure but for `staged`, which reads through a `ResultStore`.
 """
 
+import hmac
 import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from blake3 import blake3
 
+from fanfold.engine.results.keyring import ID_BYTES, SIGNATURE_BYTES, UNSIGNED, Keyring
 from fanfold.engine.results.payloads import PICKLE, size_bytes
 from fanfold.ports.results import Buffer, ResultStore
 from fanfold.values.errors import StoreError
@@ -35,9 +41,23 @@ TAIL_BYTES = 64 << 10
 _RECORD = struct.Struct("<16sQQ16sdBB")
 RECORD_BYTES = _RECORD.size
 _TRAILER = struct.Struct("<4sHIQ32s")
-_INDEX = struct.Struct("<4sH32s")
+_INDEX = struct.Struct(f"<4sH{ID_BYTES}s{SIGNATURE_BYTES}s32s")
+_HEAD = struct.Struct(f"<4sH{ID_BYTES}sI")
 _ENTRY = struct.Struct("<II")
-_SEGMENT_MAGIC, _INDEX_MAGIC, _VERSION = b"FFSG", b"FFIX", 1
+_SEGMENT_MAGIC, _INDEX_MAGIC, _VERSION = b"FFSG", b"FFIX", 2
+SECRET_BYTES = 32
+"""Of what authenticates the segments of a map."""
+
+
+class Damaged(StoreError):
+    """An object isn't what was written under its name, or not by somebody who is believed."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} {reason}")
+        self.name, self.reason = name, reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Damaged, (self.name, self.reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,11 +126,16 @@ class Segment:
         self._size += length
         return record
 
-    def parts(self) -> Sequence[Buffer]:
-        """Return what to write as the segment, footer included."""
+    def parts(self, name: str, secret: bytes) -> Sequence[Buffer]:
+        """Return what to write as the segment of this name, footer included.
+
+        Args:
+            name: The object's.
+            secret: What tries of the same chunk know, and nobody who only has the storage.
+        """
         head = _TRAILER.pack(_SEGMENT_MAGIC, _VERSION, len(self), self._size, b"")
         records = self.packed
-        digest = blake3(records).update(head).digest()
+        digest = _footer_digest(records, head, name, secret)
         trailer = _TRAILER.pack(_SEGMENT_MAGIC, _VERSION, len(self), self._size, digest)
         return [*self._payloads, records, trailer]
 
@@ -170,73 +195,101 @@ def unpack_records(packed: bytes) -> list[Record]:
     ]
 
 
-def footer_bytes(tail: bytes, name: str) -> int:
+def footer_bytes(tail: Buffer, name: str) -> int:
     """Return how much of a segment's end `read_footer` needs, as its last bytes say.
 
     Raises:
-        StoreError: They aren't the end of a segment.
+        Damaged: They aren't the end of a segment.
     """
     if len(tail) < _TRAILER.size:
-        raise StoreError(f"{name} is damaged: it is too short for a segment")
+        raise Damaged(name, "is damaged: it is too short for a segment")
     magic, _, count, _, _ = _TRAILER.unpack_from(tail, len(tail) - _TRAILER.size)
     if magic != _SEGMENT_MAGIC:
-        raise StoreError(f"{name} is damaged or no segment: it has no trailer")
+        raise Damaged(name, "is damaged or no segment: it has no trailer")
     return count * _RECORD.size + _TRAILER.size
 
 
-def read_footer(tail: bytes, name: str) -> bytes:
+def read_footer(tail: Buffer, name: str, secret: bytes) -> bytes:
     """Return the verified packed records of a segment.
 
     Args:
         tail: The segment's end, at least `footer_bytes` of it; may be all of it.
-        name: What errors call the segment.
+        name: The object's.
+        secret: What it was made with.
 
     Raises:
-        StoreError: The footer is damaged, cut off or of another version.
+        Damaged: The footer was changed, cut off, of another segment, map or version.
     """
     needed = footer_bytes(tail, name)
     if needed > len(tail):
-        raise StoreError(f"{name} is damaged: its footer is cut off")
+        raise Damaged(name, "is damaged: its footer is cut off")
     magic, version, count, size, digest = _TRAILER.unpack_from(tail, len(tail) - _TRAILER.size)
-    records = tail[len(tail) - needed : len(tail) - _TRAILER.size]
+    records = bytes(tail[len(tail) - needed : len(tail) - _TRAILER.size])
     head = _TRAILER.pack(magic, version, count, size, b"")
-    if blake3(records).update(head).digest() != digest:
-        raise StoreError(f"{name} is damaged: its footer doesn't have the digest that it names")
+    if not hmac.compare_digest(_footer_digest(records, head, name, secret), digest):
+        raise Damaged(name, "is damaged, or no chunk of this map has written it")
     if version != _VERSION:
-        raise StoreError(f"{name} has version {version} of the segment format, not {_VERSION}")
+        raise Damaged(name, f"has version {version} of the segment format, not {_VERSION}")
     return records
 
 
-def pack_index(segments: Mapping[str, Sequence[Record] | bytes]) -> bytes:
+def _footer_digest(records: bytes, head: bytes, name: str, secret: bytes) -> bytes:
+    return blake3(records, key=secret).update(head).update(name.encode()).digest()
+
+
+def pack_index(
+    segments: Mapping[str, Sequence[Record] | bytes], name: str, keyring: Keyring | None
+) -> bytes:
     """Return the index object that commits these records of these segments.
 
     Args:
         segments: Records by segment name, as objects or packed.
+        name: The object's; under another one nobody believes it.
+        keyring: Signs it; None where nobody else can write.
     """
     body = [struct.pack("<I", len(segments))]
     for segment, records in segments.items():
         table = records if isinstance(records, bytes) else pack_records(records)
-        name = segment.encode()
-        body += [_ENTRY.pack(len(name), len(table) // _RECORD.size), name, table]
+        letters = segment.encode()
+        body += [_ENTRY.pack(len(letters), len(table) // _RECORD.size), letters, table]
     content = b"".join(body)
-    head = _INDEX.pack(_INDEX_MAGIC, _VERSION, b"")
-    return _INDEX.pack(_INDEX_MAGIC, _VERSION, blake3(content).update(head).digest()) + content
+    key_id, signature = UNSIGNED
+    if keyring is not None:
+        key_id = keyring.first_id
+    digest = _index_digest(content, _VERSION, key_id, name)
+    if keyring is not None:
+        signature = keyring.sign(digest)
+    return _INDEX.pack(_INDEX_MAGIC, _VERSION, key_id, signature, digest) + content
 
 
-def unpack_index(payload: bytes, name: str) -> Index:
-    """Return what an index object holds, once its digest was found right.
+def unpack_index(payload: Buffer, name: str, keyring: Keyring | None) -> Index:
+    """Return what an index object holds, once it was found to be what was written under its name.
+
+    Args:
+        payload: All of the object.
+        name: The object's.
+        keyring: Whose signatures are believed; None where nobody else can write, so that the digest
+            alone will do, signed or not.
 
     Raises:
-        StoreError: The object, called `name`, is damaged, cut off or of another version.
+        Damaged: The object was changed, cut off, written under another name or by somebody who
+            isn't believed, or is of another version.
     """
-    if len(payload) < _INDEX.size or not payload.startswith(_INDEX_MAGIC):
-        raise StoreError(f"{name} is damaged or no index: it doesn't begin like one")
-    magic, version, digest = _INDEX.unpack_from(payload)
+    if len(payload) < _INDEX.size or bytes(payload[:4]) != _INDEX_MAGIC:
+        raise Damaged(name, "is damaged or no index: it doesn't begin like one")
+    _, version, key_id, signature, digest = _INDEX.unpack_from(payload)
     content = memoryview(payload)[_INDEX.size :]
-    if blake3(content).update(_INDEX.pack(magic, version, b"")).digest() != digest:
-        raise StoreError(f"{name} is damaged: it doesn't have the digest that it names")
     if version != _VERSION:
-        raise StoreError(f"{name} has version {version} of the index format, not {_VERSION}")
+        raise Damaged(name, f"has version {version} of the index format, not {_VERSION}")
+    if not hmac.compare_digest(_index_digest(content, version, key_id, name), digest):
+        raise Damaged(name, "is damaged, or was written under another name: its digest is wrong")
+    if keyring is not None:
+        problem = keyring.problem(key_id, signature, digest)
+    else:
+        half = key_id == UNSIGNED[0] and signature != UNSIGNED[1]
+        problem = "is damaged: it has a signature of no key" if half else ""
+    if problem:
+        raise Damaged(name, problem)
     (count,) = struct.unpack_from("<I", content)
     tables: dict[str, bytes] = {}
     at = 4
@@ -248,17 +301,25 @@ def unpack_index(payload: bytes, name: str) -> Index:
     return Index(tables=tables)
 
 
-def staged(store: ResultStore, name: str) -> bytes:
+def _index_digest(content: Buffer, version: int, key_id: bytes, name: str) -> bytes:
+    """Return what is signed: it says what it is of, and under which name."""
+    letters = name.encode()
+    head = _HEAD.pack(_INDEX_MAGIC, version, key_id, len(letters))
+    return blake3(head).update(letters).update(content).digest()
+
+
+def staged(store: ResultStore, name: str, secret: bytes) -> bytes:
     """Return the packed records of a segment, as its footer has them.
 
     Raises:
-        StoreError: There is no such segment, or its footer is damaged.
+        Damaged: No chunk of the map with this secret has written it, or it was changed since.
+        StoreError: It can't be read.
     """
     tail = bytes(store.read(name, -TAIL_BYTES))
     needed = footer_bytes(tail, name)
     if needed > len(tail) == TAIL_BYTES:
         tail = bytes(store.read(name, -needed))
-    return read_footer(tail, name)
+    return read_footer(tail, name, secret)
 
 
 def digest(payload: Iterable[Buffer]) -> bytes:

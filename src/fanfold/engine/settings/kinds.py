@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, Literal, NamedTuple, TypeVar
 
+from fanfold.values.secrets import KNOWN
 from fanfold.values.states import StateName
 
 T = TypeVar("T")
@@ -26,6 +27,8 @@ class Kind(NamedTuple, Generic[T]):
     """
     allowed: str
     """What it takes, as the end of "it takes ..."."""
+    hidden: bool = False
+    """Whether what was written may be a secret, so that no error repeats it."""
 
 
 def or_none(kind: Kind[T]) -> Kind[T | None]:
@@ -107,6 +110,28 @@ def _patterns(written: object, folder: str) -> tuple[str, ...]:
     return words
 
 
+def _keys(written: object, folder: str) -> tuple[str, ...]:
+    if isinstance(written, Mapping):
+        written = [f"{name}={source}" for name, source in written.items()]
+    found: list[str] = []
+    for word in _words(written, folder):
+        name, _, source = (part.strip() for part in word.partition("="))
+        kind, colon, place = source.partition(":")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,16}", name, re.ASCII):
+            raise ValueError(name)
+        if not colon:
+            bytes.fromhex(source)
+            KNOWN.add(source)
+        elif not place or kind not in ("env", "file"):
+            raise ValueError(kind)
+        found.append(
+            f"{name}=file:{_folder(place, folder)}" if kind == "file" else f"{name}={source}"
+        )
+    if len({word.partition("=")[0] for word in found}) < len(found):
+        raise ValueError("two keys have one name")
+    return tuple(found)
+
+
 def _days_by_state(written: object, folder: str) -> tuple[str, ...]:
     if isinstance(written, Mapping):
         written = [f"{name}={days}" for name, days in written.items()]
@@ -165,6 +190,11 @@ WORD = Kind(parse=_word, allowed="a name")
 WORDS = Kind(parse=_words, allowed="names with commas between them, or a list of names")
 PATTERNS = Kind(
     parse=_patterns, allowed="regular expressions with spaces between them, or a list of them"
+)
+KEYS = Kind(
+    parse=_keys,
+    allowed="keys with commas between them, each as ID=env:VARIABLE, ID=file:PATH or ID=HEX",
+    hidden=True,
 )
 DAYS = Kind(parse=_seconds, allowed="a number of days from 0")
 DAYS_BY_STATE = Kind(

@@ -25,6 +25,7 @@ from fanfold.engine.settings.files import (
 )
 from fanfold.engine.settings.kinds import Kind
 from fanfold.values.errors import UsageError
+from fanfold.values.secrets import COVER
 
 HOME = "FANFOLD_HOME"
 
@@ -139,9 +140,10 @@ class Setting(Generic[T]):
         try:
             return self.kind.parse(written, folder)
         except (ValueError, TypeError, KeyError) as error:
+            told = COVER if self.kind.hidden else repr(written)
             raise UsageError(
-                f"{self.name} can't be {written!r} ({where}): it takes {self.kind.allowed}."
-            ) from error
+                f"{self.name} can't be {told} ({where}): it takes {self.kind.allowed}."
+            ) from (None if self.kind.hidden else error)
 
 
 TABLE: dict[str, Setting[Any]] = {}

@@ -33,6 +33,7 @@ from fanfold.engine.settings.kinds import (
     FLAG,
     FOLDER,
     HISTORY,
+    KEYS,
     LEVEL,
     PATTERNS,
     PLACE,
@@ -146,6 +147,12 @@ class Settings:
         kind=WORD,
         default="pickle",
         description="How results are written: pickle, json, compressed/pickle, ...",
+    )
+    results_signing_keys: Setting[tuple[str, ...]] = Setting(
+        name="results.signing_keys",
+        kind=KEYS,
+        default=(),
+        description="Keys that sign results on shared storage, such as main=env:RESULTS_KEY.",
     )
     history_url = Setting(
         name="history.url",

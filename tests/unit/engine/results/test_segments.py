@@ -18,6 +18,8 @@ from fanfold.engine.results.segments import TAIL_BYTES, Index, Record, Segment
 from fanfold.engine.results.stored import GAP_BYTES, Stored, load, load_all
 from fanfold.values.errors import StoreError, UsageError
 
+SECRET = bytes(range(32))
+
 keys = st.binary(min_size=16, max_size=16)
 few_keys = st.integers(0, 9).map(lambda number: bytes([number]) * 16)
 records = st.builds(
@@ -67,7 +69,7 @@ def written(store: Counting, values: Sequence[object], name: str = "s") -> list[
     segment = Segment()
     for number, value in enumerate(values):
         segment.append(key(number), pack(value))
-    store.write(name, segment.parts())
+    store.write(name, segment.parts(name, SECRET))
     lookup = Lookup.merge(store, [Index(tables={name: segment.packed})])
     found = [lookup.find(key(number), 0.0) for number in range(len(values))]
     assert None not in found
@@ -107,21 +109,21 @@ def test_a_key_of_another_length_is_refused() -> None:
 def test_an_index_is_packed_and_unpacked(table: dict[str, list[Record]]) -> None:
     packed = {name: segments.pack_records(rows) for name, rows in table.items()}
 
-    index = segments.unpack_index(segments.pack_index(table), "i")
+    index = segments.unpack_index(segments.pack_index(table, "i", None), "i", None)
 
     assert index.records() == table
     assert len(index) == sum(map(len, table.values()))
-    assert segments.pack_index(packed) == segments.pack_index(table)
+    assert segments.pack_index(packed, "i", None) == segments.pack_index(table, "i", None)
 
 
 @settings(max_examples=20)
 @given(tables, st.integers(1, 255))
 def test_every_damage_of_an_index_is_found(table: dict[str, list[Record]], flip: int) -> None:
-    payload = segments.pack_index(table)
+    payload = segments.pack_index(table, "the-index", None)
 
     for damaged in damages(payload, flip):
         with pytest.raises(StoreError, match="the-index"):
-            segments.unpack_index(damaged, "the-index")
+            segments.unpack_index(damaged, "the-index", None)
 
 
 def damages(payload: bytes, flip: int) -> list[bytes]:
@@ -138,13 +140,13 @@ def test_every_damage_of_a_footer_is_found(payloads: list[bytes], flip: int) -> 
     segment = Segment()
     for payload in payloads:
         segment.append(bytes(16), [payload])
-    whole = b"".join(segment.parts())
+    whole = b"".join(segment.parts("the-segment", SECRET))
     start = len(whole) - segments.footer_bytes(whole, "s")
 
-    assert segments.read_footer(whole, "s") == segment.packed
+    assert segments.read_footer(whole, "the-segment", SECRET) == segment.packed
     for damaged in damages(whole[start:], flip):
         with pytest.raises(StoreError, match="the-segment"):
-            segments.read_footer(damaged, "the-segment")
+            segments.read_footer(damaged, "the-segment", SECRET)
 
 
 @pytest.mark.parametrize("value", [17, "text", [1, {"a": (2, 3)}], np.arange(9)])
@@ -176,7 +178,7 @@ def test_nothing_is_unpickled_before_it_is_verified(store: Counting) -> None:
 def test_an_unknown_codec_is_refused(store: Counting) -> None:
     segment = Segment()
     segment.append(key(0), pack(0), codec=200)
-    store.write("s", segment.parts())
+    store.write("s", segment.parts("s", SECRET))
     lookup = Lookup.merge(store, [Index(tables={"s": segment.packed})])
 
     stored = lookup.find(key(0), 0.0)
@@ -288,9 +290,9 @@ def test_a_chunk_finds_what_its_segment_holds(store: Counting, count: int) -> No
     segment = Segment()
     for number in range(count):
         segment.append(key(number), [b"ab", memoryview(b"c")], expiry=number, state=number % 7)
-    store.write("s", segment.parts())
+    store.write("s", segment.parts("s", SECRET))
 
-    packed = segments.staged(store, "s")
+    packed = segments.staged(store, "s", SECRET)
 
     assert packed == segment.packed
     assert segments.unpack_records(packed) == segment.records
@@ -302,9 +304,9 @@ def test_what_is_no_segment_is_refused(store: Counting) -> None:
     for content in (b"", b"short", bytes(100)):
         store.write("s", [content])
         with pytest.raises(StoreError, match=r"\bs\b"):
-            segments.staged(store, "s")
+            segments.staged(store, "s", SECRET)
     with pytest.raises(StoreError, match="absent"):
-        segments.staged(store, "absent")
+        segments.staged(store, "absent", SECRET)
 
 
 @given(st.text(), st.text(min_size=1), st.integers(0, 10**6), st.integers(0, 10**8))
