@@ -1,13 +1,14 @@
 """What every test gets: a home of its own, and a way to ask for a real component."""
 
 import importlib
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.components import require_component
+from tests.stores import fixtures
 
 # No deadline: on a busy machine a single example may take long without being wrong. The whole test
 # still has its time limit.
@@ -21,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # the parser of Python 3.11 may fail (python/cpython#106905).
     importlib.import_module("fanfold.engine.recording.writer")
     config.pluginmanager.register(Fixtures(), "fanfold-fixtures")
+    config.pluginmanager.register(fixtures, "fanfold-store-fixtures")
 
 
 class Fixtures:
@@ -37,22 +39,3 @@ class Fixtures:
     def require(self) -> Callable[..., None]:
         """Return `require_component`, for tests of components that not every machine has."""
         return require_component
-
-
-def require_component(component: str, reason: str, *, present: bool | None = None) -> None:
-    """Go on only where a component is there: else skip, or fail where CI promises to have it.
-
-    Args:
-        component: A program on the path, or any name when `present` is given.
-        reason: What the test needs it for, as part of the message.
-        present: Whether it is there, for what isn't a program; None to look on the path.
-    """
-    __tracebackhide__ = True  # so that the summary names the test, not this line
-    if present is None:
-        present = shutil.which(component) is not None
-    if present:
-        return
-    message = f"{component} is missing, needed {reason}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{message}; .ci/run must install it", pytrace=False)
-    pytest.skip(message)

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import pytest
 
 from fanfold.testing.postgresql import Server, programs, server
-from tests.conftest import require_component
+from tests.components import require_component
 
 pytest.register_assert_rewrite("fanfold.testing")
 
