@@ -22,7 +22,16 @@ from typing import Any, cast
 
 from fanfold.engine import keys
 from fanfold.engine.keys.forms import module_named
-from fanfold.engine.keys.makers import KeyMaker, OfInputs, Same, Unkeyed, marked
+from fanfold.engine.keys.makers import (
+    CODE,
+    InParts,
+    KeyMaker,
+    OfInputs,
+    Parts,
+    Same,
+    Unkeyed,
+    marked,
+)
 from fanfold.engine.keys.policies import DEFAULT as DEFAULT
 from fanfold.engine.keys.policies import FLOW_PARAMETERS as FLOW_PARAMETERS
 from fanfold.engine.keys.policies import INPUTS as INPUTS
@@ -62,6 +71,8 @@ class KeyFacts:
     flow_parameters: Mapping[str, Any] | None
     task: Any = None
     """The task itself, for policies that users wrote."""
+    told: bool = False
+    """Whether somebody wants to know what keys are made from."""
 
 
 def key_maker(policy: CachePolicy, facts: KeyFacts) -> KeyMaker | None:
@@ -82,15 +93,28 @@ def key_maker(policy: CachePolicy, facts: KeyFacts) -> KeyMaker | None:
     if isinstance(policy, NoCache):
         return None
     if type(policy) is CacheKeyFnPolicy:
-        return KeyByFunction(policy.cache_key_fn, facts.task) if policy.cache_key_fn else None
+        function = policy.cache_key_fn
+        return by_key_function(function, facts, facts.task) if function else None
     strict = policy.strict or any(part.strict for part in parts_of(policy))
     try:
-        return _maker(parts_of(policy), facts, strict)
+        return _maker(policy, facts, strict)
     except KeyNotStable as error:
         return Unkeyed(error.path, error.kind, strict)
 
 
-def _maker(parts: Sequence[CachePolicy], facts: KeyFacts, strict: bool) -> KeyMaker | None:
+def by_key_function(function: KeyFunction, facts: KeyFacts, task: Any = None) -> KeyMaker:
+    """Return what makes the keys of a map's elements by a user's function.
+
+    Args:
+        function: The user's.
+        facts: What is the same for all of them.
+        task: What the function is told of the task; its name and function by default.
+    """
+    return KeyByFunction(function, task, _shared(facts, _function_name(function), []))
+
+
+def _maker(policy: CachePolicy, facts: KeyFacts, strict: bool) -> KeyMaker | None:
+    parts = parts_of(policy)
     inputs = next((part for part in parts if type(part) is Inputs), None)
     exclude = None if inputs is None else tuple(inputs.exclude)
     known = sorted(
@@ -100,6 +124,7 @@ def _maker(parts: Sequence[CachePolicy], facts: KeyFacts, strict: bool) -> KeyMa
     names = sorted(_type_name(part) for part in own)
     same = keys.digest((facts.task_key, known, exclude, names))
     some = any(key for _, key in known)
+    shared = _shared(facts, policy, known)
     if own:
         return OfPolicies(
             policies=own,
@@ -109,10 +134,34 @@ def _maker(parts: Sequence[CachePolicy], facts: KeyFacts, strict: bool) -> KeyMa
             strict=strict,
             context=_context(facts),
             flow_parameters=dict(facts.flow_parameters or {}),
+            shared=shared,
         )
     if exclude is not None:
-        return OfInputs(same, exclude, strict)
-    return Same(same) if some else None
+        return OfInputs(same, exclude, strict, shared)
+    return Same(same, shared) if some else None
+
+
+def _shared(
+    facts: KeyFacts, policy: CachePolicy | str, known: Sequence[tuple[str, bytes]]
+) -> Parts | None:
+    """Return what is the same for all calls by name; None where nobody asks."""
+    if not facts.told:
+        return None
+    parts = {"task": facts.task_key, "policy": str(policy)}
+    for name, key in known:
+        if name == PUBLIC_NAMES[TaskSource]:
+            parts[CODE] = key.hex()
+        elif name == PUBLIC_NAMES[RunId]:
+            parts[name] = key.decode()
+        elif facts.flow_parameters:
+            _, found = keys.digest_in_parts(dict(facts.flow_parameters))
+            parts.update({f"flow parameter {path}": part for path, part in found.items()})
+    return parts
+
+
+def _function_name(function: Callable[..., Any]) -> str:
+    function = taken_apart(function)[0]
+    return f"cache_key_fn={module_named(function)}.{function.__qualname__}"
 
 
 def _flow_parameters(facts: KeyFacts) -> bytes:
@@ -144,7 +193,7 @@ def _type_name(policy: CachePolicy) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OfPolicies:
+class OfPolicies(InParts):
     """Keys that users' policies make, together with those of ours; travels with the task."""
 
     policies: tuple[CachePolicy, ...]
@@ -155,6 +204,7 @@ class OfPolicies:
     strict: bool
     context: TaskRunContext
     flow_parameters: dict[str, Any]
+    shared: Parts | None = None
 
     def __call__(self, spec: TaskSpec, arguments: dict[str, Any]) -> bytes | None:
         """Return 16 bytes, or None where no policy has a key.
@@ -162,27 +212,51 @@ class OfPolicies:
         Raises:
             KeyNotStable: An argument has no stable form.
         """
+        mine = b"" if self.inputs is None else self.inputs(spec, arguments)
+        return self._joined(mine, self._made(arguments))
+
+    def told(self) -> Parts | None:
+        """Return what is the same for all calls."""
+        return self.shared
+
+    def in_parts(self, spec: TaskSpec, arguments: dict[str, Any]) -> tuple[bytes | None, Parts]:
+        """Return the key of one call, and digests of its arguments and of what policies say.
+
+        Raises:
+            KeyNotStable: An argument has no stable form.
+        """
+        inputs = (b"", {}) if self.inputs is None else self.inputs.in_parts(spec, arguments)
+        made = self._made(arguments)
+        own = {f"policy {name.rpartition(':')[2]}": keys.digest(key).hex() for name, key in made}
+        return self._joined(inputs[0], made), {**inputs[1], **own}
+
+    def _made(self, arguments: dict[str, Any]) -> list[tuple[str, str]]:
         try:
-            made = sorted(
+            return sorted(
                 (_type_name(policy), key)
                 for policy in self.policies
                 if (key := policy.compute_key(self.context, arguments, self.flow_parameters))
                 is not None
             )
-            if not made and not self.some and self.inputs is None:
-                return None
-            mine = b"" if self.inputs is None else self.inputs(spec, arguments)
+        except KeyNotStable as error:
+            raise marked(error, self.strict) from None
+
+    def _joined(self, mine: bytes | None, made: list[tuple[str, str]]) -> bytes | None:
+        if not made and not self.some and self.inputs is None:
+            return None
+        try:
             return keys.digest((mine, made), before=self.same)
         except KeyNotStable as error:
             raise marked(error, self.strict) from None
 
 
 @dataclass(frozen=True, slots=True)
-class KeyByFunction:
+class KeyByFunction(InParts):
     """The key of a user's `cache_key_fn`; travels to workers with the task."""
 
     function: KeyFunction
     task: Any = None
+    shared: Parts | None = None
 
     def __call__(self, spec: TaskSpec, arguments: dict[str, Any]) -> bytes | None:
         """Return 16 bytes, or None where the function returns None."""
@@ -193,3 +267,12 @@ class KeyByFunction:
         context = TaskRunContext(task=task, run_id=info.id, flow_run_id=info.key_run_id)
         key = self.function(context, arguments)
         return None if key is None else keys.digest({"key": key})
+
+    def told(self) -> Parts | None:
+        """Return what is the same for all calls."""
+        return self.shared
+
+    def in_parts(self, spec: TaskSpec, arguments: dict[str, Any]) -> tuple[bytes | None, Parts]:
+        """Return the key, which is all that there is to tell."""
+        key = self(spec, arguments)
+        return key, {} if key is None else {"what cache_key_fn returned": key.hex()}

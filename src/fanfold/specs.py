@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fanfold import runtime
-from fanfold.caching import DEFAULT, NO_CACHE, KeyByFunction, KeyFacts, key_maker
+from fanfold.caching import DEFAULT, NO_CACHE, KeyFacts, by_key_function, key_maker
 from fanfold.engine import keys, registry, settings
 from fanfold.engine.binding import Bound
 from fanfold.engine.calls import Call
@@ -286,8 +286,6 @@ def _cache(
 
 def _key(task: "Task[..., Any]", info: RunInfo) -> Callable[..., bytes | None] | None:
     """Return what makes the keys of calls; None if calls share no results."""
-    if task.cache_key_fn is not None:
-        return KeyByFunction(task.cache_key_fn)
     flow = info.flow
     facts = KeyFacts(
         task_name=task.name,
@@ -297,7 +295,10 @@ def _key(task: "Task[..., Any]", info: RunInfo) -> Callable[..., bytes | None] |
         flow_run_id=info.key_run_id,
         flow_parameters=flow.parameters if flow is not None else None,
         task=task,
+        told=info.recorded,
     )
+    if task.cache_key_fn is not None:
+        return by_key_function(task.cache_key_fn, facts)
     return key_maker(DEFAULT if task.cache_policy is None else task.cache_policy, facts)
 
 

@@ -232,6 +232,7 @@ class Shift:
             peak_bytes=self.meter.end(),
             details=self.details,
             staged=self.keeper.staged if self.keeper is not None else {},
+            keyed=self.keeper.keyed if self.keeper is not None else {},
             warnings=tuple(self.keeper.warnings) if self.keeper is not None else (),
         )
         # In cycles with its own methods it lives on for a while; what users gave must not.

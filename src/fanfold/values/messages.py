@@ -71,6 +71,8 @@ class Report:
     """By position in the chunk; only elements that have something to say."""
     staged: Mapping[str, bytes] = field(default_factory=dict)
     """What was staged for commit: packed index records by segment name."""
+    keyed: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    """What cache keys of elements were made from, by position: the map's first elements only."""
     error: InfrastructureError | None = None
     """Set when the infrastructure failed; then `reached` is 0 and nothing above counts."""
     started: bool = True

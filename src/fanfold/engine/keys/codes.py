@@ -53,11 +53,17 @@ from fanfold.engine.keys.model_forms import write_object, write_reduced
 from fanfold.values.errors import KeyNotStable
 
 DIGEST_BYTES = 16
+PART_BYTES = 8
+"""Of the digests by which parts of a function are compared, by people: two in a billion are equal
+with a probability of 1e-10."""
+CODES_KEPT = 256
+"""Functions whose parts are remembered."""
 Memory = tuple[Mapping[str, Any], str, Any]
 """A name, where it was looked up and what it stood for."""
 
 _INSTALLED = ("site-packages", "dist-packages")
 _MISSING = object()
+_parts: dict[bytes, Mapping[str, str]] = {}
 
 
 def code_digest(function: Callable[..., Any], *held: object) -> bytes:
@@ -82,10 +88,24 @@ def code_digest(function: Callable[..., Any], *held: object) -> bytes:
     graph = Graph(function, {})
     try:
         digest = graph.digest(*kinds)
+        parts = graph.parts()
     except Unstable as unstable:
         raise unstable.located("") from None
     remembered[:] = [(digest, graph.memories)]
+    while len(_parts) >= CODES_KEPT:
+        _parts.pop(next(iter(_parts)), None)
+    _parts[digest] = parts
     return digest
+
+
+def code_parts(digest: bytes) -> Mapping[str, str]:
+    """Return what a digest of this process was made from: digests of parts, by name.
+
+    The names are like `body`, `closure rate`, `default depth`, `global LIMIT`, and `clean's body`
+    for a function that is reached. A part doesn't change with what it reaches, which has its own.
+    Empty for other digests, and for those that are forgotten.
+    """
+    return _parts.get(digest, {})
 
 
 @lru_cache(maxsize=256)
@@ -179,6 +199,9 @@ class Graph:
         self._colours: dict[int, bytes] = {}
         self._strict: set[int] = set()
         self._writes_strictly = True
+        self._labels: dict[int, str] = {}
+        """Names of functions and classes, while parts are told: they stand for their colours."""
+        self._told: dict[str, bytes] | None = None
         self.memories: list[Memory] = []
         """What has to be still the same for the digest to hold."""
 
@@ -205,9 +228,28 @@ class Graph:
         out += head(b"w", rounds) + b"".join(sorted({*self._colours.values()}))
         return blake3(out).digest(DIGEST_BYTES)
 
+    def parts(self) -> dict[str, str]:
+        """Return digests of all that it is made from by name; once its own is made."""
+        taken: dict[str, int] = {}
+        for node in self._nodes:
+            name = str(node.__qualname__)
+            taken[name] = taken.get(name, 0) + 1
+            again = f" ({taken[name]})" if taken[name] > 1 else ""
+            self._labels[id(node)] = name + again
+        memories, self.memories = self.memories, []
+        self._told = told = {}
+        for node in self._nodes:
+            self._recoloured(node)
+        self._told, self.memories = None, memories
+        self._labels.clear()
+        return {name: blake3(part).hexdigest(PART_BYTES) for name, part in told.items()}
+
     def write(self, value: Any, out: bytearray) -> None:
         """Append a function's or class's colour, or its name if it isn't of the project."""
         mark = id(value)
+        if mark in self._labels:
+            write_str(self._labels[mark], out, {})
+            return
         if mark not in self._colours:
             package = str(value.__module__).partition(".")[0]
             if package != self._home and installed(str(value.__module__)):
@@ -237,27 +279,37 @@ class Graph:
         return blake3(out).digest(DIGEST_BYTES)
 
     def _write_function(self, function: types.FunctionType, out: bytearray) -> None:
-        out += b"F" + own_digest(function.__code__)
-        live, whose = _Live(function), ""
-        if function is not self._root:
-            whose = f"{function.__qualname__}'s "
+        own = own_digest(function.__code__)
+        out += b"F" + own
+        live, whose = _Live(function), self._whose(function)
+        self._tell(f"{whose}body", own)
         for part in ("__code__", "__defaults__", "__kwdefaults__"):
             self.memories.append((live, part, getattr(function, part)))
         strict = id(function) in self._strict
         for name, default in _defaults_of(function).items():
-            self._write_part(name, default, out, f"{whose}default " if strict else None)
+            self._write_part(f"{whose}default ", name, default, out, strict=strict)
         written = names_written(function.__code__)
         for name, held in _held_by(function).items():
             if name in written:
                 continue
             self.memories.append((live, name, held))
-            self._write_part(name, held, out, f"{whose}closure " if strict else None)
+            self._write_part(f"{whose}closure ", name, held, out, strict=strict)
         for name in globals_read(function.__code__):
             if name[0] in written:
                 continue
             value = self._looked_up(function.__globals__, name)
             if value is not _MISSING:
-                self._write_part(".".join(name), value, out, None)
+                self._write_part(f"{whose}global ", ".".join(name), value, out, strict=False)
+
+    def _whose(self, node: Any) -> str:
+        """Return what the names of a function's parts begin with."""
+        if node is self._root:
+            return ""
+        return f"{self._labels.get(id(node), node.__qualname__)}'s "
+
+    def _tell(self, name: str, part: bytes | bytearray) -> None:
+        if self._told is not None:
+            self._told[name] = self._told.get(name, b"") + part
 
     def _looked_up(self, names: Mapping[str, Any], name: Name) -> Any:
         """Return what a name stands for; nothing for a module, and for what installed ones hold."""
@@ -277,29 +329,33 @@ class Graph:
     def _foreign(self, module: str) -> bool:
         return module.partition(".")[0] != self._home and installed(module)
 
-    def _write_part(self, name: str, value: Any, out: bytearray, must: str | None) -> None:
+    def _write_part(
+        self, kind: str, name: str, value: Any, out: bytearray, *, strict: bool
+    ) -> None:
         """Append what a name stands for.
 
         Args:
+            kind: What people read in front of the name.
             name: As the code calls it.
             value: What it stands for.
             out: Where to.
-            must: What errors call it if it must have a form; None to do with its type.
+            strict: Whether it must have a form; otherwise its type may stand for it.
         """
         write_str(name, out, {})
         value = plain_function(value)
-        self._writes_strictly = must is not None
+        self._writes_strictly = strict
         part = bytearray()
         try:
-            if must is None and not _is_data(type(value)):
+            if not strict and not _is_data(type(value)):
                 write_unknown(value, part, {})
             # A copy, for what is raised leaves marks in it.
             write(value, part, self._above.copy())
         except Unstable as unstable:
-            if must is not None:
-                raise unstable.under(must + name) from None
+            if strict:
+                raise unstable.under(kind + name) from None
             part = bytearray(b"?")
             self.write(type(value), part)
+        self._tell(kind + name, part)
         out += part
 
     def _write_class(self, kind: type, out: bytearray) -> None:
@@ -308,10 +364,12 @@ class Graph:
         self._writes_strictly = False
         for base in kind.__bases__:
             self.write(base, out)
+        label = self._labels.get(id(kind), kind.__qualname__)
+        self._tell(f"class {label}", out)
         for name, member in sorted(_members(kind)):
             self.memories.append((vars(kind), name, vars(kind).get(name, _MISSING)))
             for each in member:
-                self._write_part(name, each, out, None)
+                self._write_part(f"{label}.", name, each, out, strict=False)
 
 
 def _members(kind: type) -> Iterable[tuple[str, list[Any]]]:

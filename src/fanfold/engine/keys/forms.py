@@ -46,6 +46,8 @@ Above = dict[int, Any]
 known again. What is raised leaves it as it is: whoever catches must not go on with it."""
 Writer = Callable[[Any, bytearray, Above], None]
 """Appends a value's form."""
+EntryWriter = Callable[[Any, Any, bytearray, Above], None]
+"""Appends the forms of a name or key, and of what is held under it."""
 Finder = Callable[[type], Writer | None]
 
 _finders: tuple[Finder, ...] = ()
@@ -308,16 +310,19 @@ def _write_entry(key: object, item: object, out: bytearray, above: Above) -> Non
         raise unstable.under(f"[{key!r}]") from None
 
 
-def _write_entries(value: Any, out: bytearray, above: Above) -> None:
+def write_entries(
+    value: Any, out: bytearray, above: Above, write_entry: EntryWriter = _write_entry
+) -> None:
+    """Append a dict's entries, in an order that doesn't depend on its own."""
     out += head(b"d", len(value))
     if len(value) == 1:
         for key, item in value.items():
-            _write_entry(key, item, out, above)
+            write_entry(key, item, out, above)
         return
     entries: list[bytearray] = []
     for key, item in value.items():
         entry = bytearray()
-        _write_entry(key, item, entry, above)
+        write_entry(key, item, entry, above)
         entries.append(entry)
     entries.sort()
     out += b"".join(entries)
@@ -332,12 +337,12 @@ def _write_ordered_dict(value: "OrderedDict[Any, Any]", out: bytearray, above: A
 def _write_defaultdict(value: "defaultdict[Any, Any]", out: bytearray, above: Above) -> None:
     out += b"y"
     write_under(".default_factory", value.default_factory, out, above)
-    _write_entries(value, out, above)
+    write_entries(value, out, above)
 
 
 def _write_proxy(value: "types.MappingProxyType[Any, Any]", out: bytearray, above: Above) -> None:
     out += b"L"
-    _write_entries(value, out, above)
+    write_entries(value, out, above)
 
 
 def _unordered(tag: bytes) -> Writer:
@@ -446,7 +451,7 @@ _WRITERS: dict[type, Writer] = {
     memoryview: _write_memoryview,
     list: _sequence(b"l"),
     tuple: _sequence(b"u"),
-    dict: container(_write_entries),
+    dict: container(write_entries),
     OrderedDict: container(_write_ordered_dict),
     defaultdict: container(_write_defaultdict),
     types.MappingProxyType: container(_write_proxy),

@@ -16,12 +16,13 @@ import functools
 import operator
 import types
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, cast
 
 from fanfold.engine.keys.forms import (
     Above,
+    EntryWriter,
     Unstable,
     Writer,
     as_text,
@@ -86,37 +87,63 @@ def _in_python(maker: type, name: str) -> bool:
     return maker is object or isinstance(vars(maker)[name], types.FunctionType)
 
 
+def _write_field(name: str, held: object, out: bytearray, above: Above) -> None:
+    write_str(name, out, above)
+    try:
+        write(held, out, above)
+    except Unstable as unstable:
+        raise unstable.under(f".{name}") from None
+
+
 def _write_fields(
-    tag: bytes, value: object, names: Iterable[str], out: bytearray, above: Above
+    tag: bytes,
+    value: object,
+    names: Iterable[str],
+    out: bytearray,
+    above: Above,
+    write_field: EntryWriter,
 ) -> None:
     names = tuple(names)
     out += head(tag, len(names))
     write_type(type(value), out, above)
     for name in names:
-        write_str(name, out, above)
-        try:
-            write(getattr(value, name), out, above)
-        except Unstable as unstable:
-            raise unstable.under(f".{name}") from None
+        write_field(name, getattr(value, name), out, above)
 
 
-@container
-def _write_dataclass(value: Any, out: bytearray, above: Above) -> None:
-    _write_fields(b"D", value, [field.name for field in dataclasses.fields(value)], out, above)
+def _dataclass_fields(
+    value: Any, out: bytearray, above: Above, write_field: EntryWriter = _write_field
+) -> None:
+    names = [field.name for field in dataclasses.fields(value)]
+    _write_fields(b"D", value, names, out, above, write_field)
 
 
-@container
-def _write_attrs(value: Any, out: bytearray, above: Above) -> None:
-    _write_fields(b"D", value, [field.name for field in type(value).__attrs_attrs__], out, above)
+def _attrs_fields(
+    value: Any, out: bytearray, above: Above, write_field: EntryWriter = _write_field
+) -> None:
+    names = [field.name for field in type(value).__attrs_attrs__]
+    _write_fields(b"D", value, names, out, above, write_field)
 
 
-@container
-def _write_pydantic(value: Any, out: bytearray, above: Above) -> None:
+def _pydantic_fields(
+    value: Any, out: bytearray, above: Above, write_field: EntryWriter = _write_field
+) -> None:
     # Which fields were given and which are defaults makes no difference to pydantic's `==` either.
     fields: dict[str, Any] = type(value).__pydantic_fields__
-    _write_fields(b"Y", value, [name for name in fields if name in vars(value)], out, above)
+    names = [name for name in fields if name in vars(value)]
+    _write_fields(b"Y", value, names, out, above, write_field)
     write_under("", value.__pydantic_extra__ or None, out, above)
     write_under(".__pydantic_private__", value.__pydantic_private__ or None, out, above)
+
+
+_write_dataclass = container(_dataclass_fields)
+_write_attrs = container(_attrs_fields)
+_write_pydantic = container(_pydantic_fields)
+FIELDS: dict[Writer, Callable[[Any, bytearray, Above, EntryWriter], None]] = {
+    _write_dataclass: _dataclass_fields,
+    _write_attrs: _attrs_fields,
+    _write_pydantic: _pydantic_fields,
+}
+"""For writers of values with fields: what writes one whose fields are written by something else."""
 
 
 @container

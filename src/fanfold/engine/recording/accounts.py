@@ -9,6 +9,7 @@ from fanfold.engine.calls import Call
 from fanfold.engine.chunking import Span
 from fanfold.engine.context import RunInfo
 from fanfold.engine.failures import capture
+from fanfold.engine.keys.makers import InParts, Parts
 from fanfold.engine.recording import lines, sinks
 from fanfold.engine.recording.arguments import packed_flow
 from fanfold.engine.recording.recorder import Recorder
@@ -36,7 +37,8 @@ def opened(sink: Sink | None, call: Call) -> "Account | None":
         return None
     made = (info, call.spec.fn, call.count, call.stream, now_us())
     sink.put(sinks.task_run_made, info.recorded_under, *made)
-    return Account(sink, info)
+    keys = call.spec.cache.key if call.spec.cache is not None else None
+    return Account(sink, info, keys.told() if isinstance(keys, InParts) else None)
 
 
 class Account:
@@ -45,11 +47,15 @@ class Account:
     Args:
         sink: Takes the sinks.
         info: Of the run.
+        shared: What the cache keys of all its elements are made from; told with the first of them.
     """
 
-    __slots__ = ("_costs", "_ended", "_flow_run_id", "_info", "_notes", "_sink", "_told")
+    __slots__ = (
+        *("_costs", "_ended", "_flow_run_id", "_info", "_notes", "_shared", "_sink"),
+        "_told",
+    )
 
-    def __init__(self, sink: Sink, info: RunInfo) -> None:
+    def __init__(self, sink: Sink, info: RunInfo, shared: Parts | None = None) -> None:
         self._sink = sink
         self._flow_run_id = info.recorded_under
         self._info = info
@@ -57,6 +63,7 @@ class Account:
         self._ended: list[tuple[int, StateName, Detail]] = []
         self._costs = Costs()
         self._told = b""
+        self._shared = shared
 
     def chunk(self, report: Report, spans: tuple[Span, ...]) -> None:
         """Note what a chunk brought home."""
@@ -64,6 +71,10 @@ class Account:
         if report.details or not self._info.single:
             done = (self._info, report, spans, now_us())
             self._notes.append((sinks.chunk_done, self._flow_run_id, *done))
+        if report.keyed:
+            told = (self._info, self._shared, report.keyed, spans)
+            self._notes.append((sinks.keys_told, self._flow_run_id, *told))
+            self._shared = None
 
     def ended(self, index: int, state: StateName, detail: Detail) -> None:
         """Note an element that ended where no worker saw it."""

@@ -24,8 +24,8 @@ MASK = "********"
 """What stands for a secret, whatever its length."""
 TEXTS = frozenset(
     {
-        *("data", "description", "label", "message", "name", "parameters", "problem", "runner"),
-        *("tags", "traceback"),
+        *("data", "description", "label", "message", "name", "parameters", "parts", "problem"),
+        *("runner", "tags", "traceback"),
     }
 )
 """Fields of facts that hold what users wrote. Masked ids or names of code would tie a fact to
@@ -104,7 +104,7 @@ def masked(fact: _Fact) -> _Fact:
     changes: dict[str, Any] = {}
     for name in _texts_of(type(fact)):
         value = getattr(fact, name)
-        clean = _json(value, patterns) if name == "data" else _masked(value, patterns)
+        clean = _CLEAN.get(name, _masked)(value, patterns)
         if clean is not value:
             changes[name] = clean
     return replace(fact, **changes) if changes else fact
@@ -141,6 +141,16 @@ def _json(data: str, patterns: Patterns) -> str:
     if not patterns and mask(data, patterns) is data:
         return data
     return json.dumps(_walked(json.loads(data), lambda text: mask(text, patterns)))
+
+
+def _named(parts: Mapping[str, str], patterns: Patterns) -> Mapping[str, str]:
+    """Return parts without secrets in their names; digests stay as they are, to be compared."""
+    clean = {mask(name, patterns): part for name, part in parts.items()}
+    return clean if clean.keys() != parts.keys() else parts
+
+
+_CLEAN: dict[str, Callable[[Any, Patterns], Any]] = {"data": _json, "parts": _named}
+"""How fields are masked that aren't texts to be read."""
 
 
 def _walked(value: Any, clean: Callable[[str], str]) -> Any:

@@ -7,12 +7,13 @@ change any more.
 import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
-from fanfold.engine import entrypoints
+from fanfold.engine import entrypoints, keys
 from fanfold.engine.chunking import Span
 from fanfold.engine.context import RunInfo
+from fanfold.engine.keys.makers import CODE, Parts
 from fanfold.values.facts import (
     ChunkDone,
     ElementTold,
@@ -20,6 +21,7 @@ from fanfold.values.facts import (
     FlowRunMade,
     FlowRunMoved,
     FlowRunNamed,
+    KeyTold,
     LinesDropped,
     LogLine,
     Problem,
@@ -36,6 +38,10 @@ MOST_TRACEBACKS = 1_000
 """Elements of one chunk whose failures are told with traceback and arguments."""
 LONGEST_TEXT = 16_384
 """Characters of a message or a traceback; of longer ones the ends are kept."""
+
+MOST_CODES = 1_000
+"""Flow runs and codes of which is remembered that the code's parts are told."""
+_CODES_TOLD: dict[tuple[str, str], bool] = {}
 
 _TOLD_APART = frozenset({StateType.FAILED, StateType.CRASHED})
 
@@ -142,6 +148,39 @@ def chunk_done(
         told = detail if full <= MOST_TRACEBACKS else _in_short(detail)
         state = StateName(codes[position])
         yield element_told(flow_run_id, info.id, indices[position], state, told, at_us)
+
+
+def keys_told(
+    flow_run_id: str,
+    info: RunInfo,
+    shared: Parts | None,
+    keyed: Mapping[int, Parts],
+    spans: tuple[Span, ...],
+) -> Iterator[KeyTold]:
+    """Tell what cache keys were made from.
+
+    Args:
+        flow_run_id: The flow run that it is recorded under.
+        info: Of the call or map.
+        shared: What all its keys are made from; None once it was told.
+        keyed: What else those of its first elements are made from, by position in a chunk.
+        spans: The chunk's elements.
+    """
+    told = partial(KeyTold, flow_run_id=flow_run_id)
+    code = (shared or {}).get(CODE, "")
+    if code and _CODES_TOLD.get((flow_run_id, code)) is None:
+        while len(_CODES_TOLD) >= MOST_CODES:
+            _CODES_TOLD.pop(next(iter(_CODES_TOLD)), None)
+        _CODES_TOLD[flow_run_id, code] = True
+        yield told(of=code, parts=keys.code_parts(bytes.fromhex(code)))
+    if info.single:
+        yield told(of=info.id, index=0, parts={**(shared or {}), **keyed[0]})
+        return
+    if shared is not None:
+        yield told(of=info.id, parts=shared)
+    indices = [index for start, stop in spans for index in range(start, stop)]
+    for position, parts in keyed.items():
+        yield told(of=info.id, index=indices[position], parts=parts)
 
 
 def element_told(

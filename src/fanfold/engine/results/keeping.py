@@ -1,13 +1,15 @@
 """A chunk's part in caching: look elements up, stage their values."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fanfold.engine import keys
 from fanfold.engine.attempt import Hit, Known
+from fanfold.engine.chunking import Span
+from fanfold.engine.keys.makers import InParts
 from fanfold.engine.results import object_names, segments, stored
 from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.results.payloads import RAW, encoding, raw
@@ -22,6 +24,8 @@ from fanfold.values.states import StateName
 if TYPE_CHECKING:
     from fanfold.engine.work import Work
 
+FIRST_TOLD = 100
+"""Elements of a map of which the history is told what their keys were made from."""
 TRAVELLING_BYTES = 65_536
 """A bigger value that was found is read again where it is wanted, instead of travelling there."""
 
@@ -46,6 +50,11 @@ class Keeper:
         self.staged: dict[str, bytes] = {}
         """Packed index records by segment name."""
         self._repeated = self._own_segments()
+        self.keyed: dict[int, Mapping[str, str]] = {}
+        """What keys of elements were made from, by position."""
+        self._asked = 0
+        told = isinstance(cache.key, InParts) and cache.key.told() is not None
+        self._to_tell = among_first(work.batch.spans, FIRST_TOLD) if told else 0
         self.done_before = len(Index(tables=self.staged))
         """Elements that an earlier try of this chunk got done; this one stops behind them."""
 
@@ -239,6 +248,8 @@ class Keeper:
 
     def _key(self, arguments: dict[str, Any]) -> bytes | None:
         try:
+            if self._asked < self._to_tell:
+                return self._key_in_parts(arguments)
             return self._cache.key(self._spec, arguments)
         except KeyNotStable as error:
             if error.strict:
@@ -248,6 +259,16 @@ class Keeper:
             told = f"its key could not be made: {type(error).__name__}: {error}"
             self.warn(f"{self._spec.info.name} runs uncached: {told}.")
         return None
+
+    def _key_in_parts(self, arguments: dict[str, Any]) -> bytes | None:
+        """Return a key, and note what it was made from; elements ask in the chunk's order."""
+        position, self._asked = self._asked, self._asked + 1
+        maker = self._cache.key
+        assert isinstance(maker, InParts)
+        key, parts = maker.in_parts(self._spec, arguments)
+        if key is not None:
+            self.keyed[position] = {"key": key.hex(), **parts}
+        return key
 
     def _own_segments(self) -> Lookup | None:
         """Return what an earlier try of this very chunk staged; it counts, and isn't done again.
@@ -275,3 +296,13 @@ def _is_other(error: Exception) -> bool:
     return isinstance(error, StoreError) and (
         error.__cause__ is None or isinstance(error.__cause__, EOFError)
     )
+
+
+def among_first(spans: Sequence[Span], most: int) -> int:
+    """Return how many of a chunk's elements, from its start, are among the map's first ones."""
+    count = 0
+    for start, stop in spans:
+        if start >= most:
+            break
+        count += min(stop, most) - start
+    return count

@@ -24,6 +24,7 @@ from fanfold.values.facts import (
     FlowRunMade,
     FlowRunMoved,
     FlowRunNamed,
+    KeyTold,
     LogLine,
     Problem,
 )
@@ -33,7 +34,7 @@ from fanfold.values.states import StateName
 CODE = frozenset(
     {
         *("artifact_id", "chunk", "entrypoint", "flow", "flow_run_id", "host", "key", "kind"),
-        *("logger", "owner", "parent_id", "parent_task_run_id", "retry_of", "stream", "task"),
+        *("logger", "of", "owner", "parent_id", "parent_task_run_id", "retry_of", "stream", "task"),
         *("task_run_id", "version", "where", "worker"),
     }
 )
@@ -190,6 +191,16 @@ def test_each_field_of_facts_that_holds_text_is_known_to_be_masked_or_a_name() -
 
     assert texts == TEXTS | CODE
     assert not TEXTS & CODE
+
+
+def test_digests_of_parts_stay_but_not_what_a_name_tells() -> None:
+    Secret("1234abcd")
+
+    told = masked(
+        KeyTold(flow_run_id="run", of="call", parts={"x['1234abcd']": "d1234abcd", "y": "0"})
+    )
+
+    assert told.parts == {f"x['{MASK}']": "d1234abcd", "y": "0"}
 
 
 def test_data_of_an_artifact_stay_json() -> None:
