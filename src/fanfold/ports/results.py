@@ -9,14 +9,17 @@ The rules, numbered as tests and comments name them:
 
 - S1 An object is there as a whole or not at all, whoever dies between which two system calls.
 - S2 What `write` and `create` have returned for is durable: it survives a loss of power.
-- S3 Of all that `create` one name, in whatever process, exactly one gets True. A False can also
-  mean that an own earlier try won and its acknowledgement was lost: a caller to whom that matters
-  reads the object back and compares.
+- S3 Of all that `create` one name, in whatever process, exactly one gets True, if their payloads
+  differ. A storage that can't do that is named in a warning when it is first asked to.
 - S4 `names` lists what was written before it was called, and nothing that isn't an object: no
   unfinished writes, no folders, no markers.
 - S5 Every failure is a `StoreError` that says which store could not do what with which object.
 - S6 Names are relative to the store's root: parts joined by `/`, none of them empty, `.`, `..` or
   beginning with `.tmp-`. Folders need not be made.
+- S7 Faults that may pass are tried again inside, for a minute: an answer of 500, 503 or the like, a
+  time-out, a connection that breaks, content that is cut off. Others are told at once.
+- S8 A `create` whose acknowledgement was lost is settled by reading back: the winner gets True,
+  also when the second try of its own was refused. So payloads must tell attempts apart.
 
 All methods block, may be called from any thread, and are idempotent.
 """

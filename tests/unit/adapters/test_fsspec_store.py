@@ -176,11 +176,18 @@ def test_an_unknown_storage_is_told() -> None:
         FsspecStore("nothing-like-it://a").read("b")
 
 
-def test_a_storage_without_exclusive_create_says_so(tmp_path: Path) -> None:
+def test_a_storage_without_exclusive_create_is_warned_of_once_and_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store = FsspecStore(f"dir::file://{tmp_path}", {"dir": {"path": str(tmp_path)}})
 
-    with pytest.raises(StoreError, match="exclusively"):
-        store.create("a", b"x")
+    assert [store.create("a/b", payload) for payload in (b"1", b"2")] == [True, False]
+    assert store.create("c", b"3")
+
+    assert store.read("a/b") == b"1"
+    assert store.names("") == ["a/b", "c"]
+    assert [record.name for record in caplog.records] == ["fanfold.results"]
+    assert str(store) in caplog.text and "exclusively" in caplog.text
 
 
 def test_memory_and_what_this_user_alone_may_write_is_private(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from typing import Any, Protocol
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from fanfold.adapters.results.faults import advice
 from fanfold.adapters.results.folder import TEMPORARY, Folder
 from fanfold.adapters.results.remote import Remote
+from fanfold.adapters.results.s3 import S3
 from fanfold.ports.results import Buffer, Listed
 from fanfold.values.errors import StoreError
 
@@ -95,7 +97,12 @@ class FsspecStore:
             yield _connect(self, os.getpid())
         except Exception as error:
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise StoreError(f"Store {self} could not {operation} {told}: {reason}") from error
+            notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+            next_step = advice(error)
+            end = f". {next_step}" if next_step else ""
+            raise StoreError(
+                f"Store {self} could not {operation} {told}: {reason}{notes}{end}"
+            ) from error
 
 
 class _Place(Protocol):
@@ -120,11 +127,13 @@ class _Place(Protocol):
 @lru_cache(maxsize=64)
 def _connect(store: FsspecStore, process: int) -> _Place:
     """Return the place that a store describes; a forked process makes its own connections."""
-    options = {"use_listings_cache": False, **store.options}
+    options = {"use_listings_cache": False, "skip_instance_cache": True, **store.options}
     system, root = fsspec.core.url_to_fs(store.url, **options)
     if isinstance(system, LocalFileSystem):
         return Folder(root)
-    return Remote(system, root.rstrip("/"))
+    if "s3" in system.protocol:
+        return S3(system, root, store.__str__)
+    return Remote(system, root.rstrip("/"), store.__str__)
 
 
 def _folders(prefix: str) -> list[str]:

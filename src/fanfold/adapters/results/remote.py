@@ -6,51 +6,66 @@
 import inspect
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
+from fanfold.adapters.results.faults import Patience, refused_condition
+from fanfold.adapters.results.folder import TEMPORARY
+from fanfold.adapters.results.probing import Creation
 from fanfold.ports.results import Buffer, Listed
 
+T = TypeVar("T")
 _CLOCKS = ("LastModified", "last_modified", "updated", "mtime", "created")
 """Under which file systems tell when an object was written, the best first."""
 _memory_lock = threading.Lock()
 
 
 class Remote:
-    """A connected file system of fsspec."""
+    """A connected file system of fsspec.
 
-    def __init__(self, system: Any, root: str) -> None:
+    Args:
+        system: The file system.
+        root: The path of the root there.
+        told: What warnings call it.
+    """
+
+    def __init__(self, system: Any, root: str, told: Callable[[], str]) -> None:
         self._system = system
         self._root = root
-        self._exclusive = _creates(system)
         self.private = isinstance(system, MemoryFileSystem)
         """Memory alone is nobody else's."""
+        self._creation = Creation(self, told, True if self.private else None)
         # fsspec's memory looks whether an object is there and then puts it, in two steps.
         self._one_by_one = _memory_lock if self.private else nullcontext()
 
     def write(self, name: str, parts: Sequence[Buffer]) -> None:
-        self._system.pipe_file(f"{self._root}/{name}", b"".join(parts))
+        payload = b"".join(parts)
+        self._put(lambda path: self._system.pipe_file(path, payload), name)
 
-    def create(self, name: str, payload: bytes) -> bool:
-        if not self._exclusive:
-            kind = type(self._system).__name__
-            raise NotImplementedError(f"fsspec's {kind} can't create an object exclusively")
-        path = f"{self._root}/{name}"
-        try:
+    def put_new(self, name: str, payload: bytes) -> None:
+        if not _creates(self._system):
+            raise NotImplementedError(f"fsspec's {type(self._system).__name__} can't do that")
+
+        def put(path: str) -> None:
             with self._one_by_one:
                 self._system.pipe_file(path, payload, mode="create")
-        except OSError:
+
+        try:
+            self._put(put, name)
+        except OSError as error:
             # Not every implementation turns a failed condition into a FileExistsError.
-            if self._system.exists(path):
-                return False
-            raise
-        return True
+            if refused_condition(error) or not self._system.exists(self._path(name)):
+                raise
+            raise FileExistsError(str(error)) from error
+
+    def create(self, name: str, payload: bytes) -> bool:
+        return self._creation.create(name, payload)
 
     def names(self, prefix: str) -> Iterator[str]:
         for name, _ in self._found(prefix):
@@ -62,7 +77,14 @@ class Remote:
             yield Listed(name=name, size_bytes=info["size"], modified_s=_clock(info, now_s))
 
     def read(self, name: str, offset: int, length: int | None) -> Buffer:
-        path = f"{self._root}/{name}"
+        return self._ask(lambda path: self._read(path, offset, length), name)
+
+    def remove(self, names: Sequence[str]) -> None:
+        for name in names:
+            with suppress(FileNotFoundError):
+                self._ask(self._system.rm_file, name)
+
+    def _read(self, path: str, offset: int, length: int | None) -> Buffer:
         if length == 0:
             # An empty range can't be asked for, but whether the object is that long can.
             if self._system.size(path) < offset:
@@ -73,22 +95,49 @@ class Remote:
             if not offset:
                 return b""
         end = None if length is None else offset + length
-        return self._system.cat_file(path, start=offset or None, end=end)
+        content = self._system.cat_file(path, start=offset or None, end=end)
+        if length is not None and len(content) < length:
+            size = self._system.size(path)
+            if size >= offset + length:
+                raise ConnectionError(f"only {len(content)} of {length} bytes came")
+        return content
 
-    def remove(self, names: Sequence[str]) -> None:
-        for name in names:
-            with suppress(FileNotFoundError):
-                self._system.rm_file(f"{self._root}/{name}")
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}" if name else self._root
+
+    def _ask(self, do: Callable[[str], T], name: str) -> T:
+        """Do something with a path, again where that fails by what may pass."""
+        patience, path = Patience(), self._path(name)
+        while True:
+            try:
+                return do(path)
+            except Exception as error:
+                time.sleep(patience.after(error))
+
+    def _put(self, put: Callable[[str], None], name: str) -> None:
+        try:
+            self._ask(put, name)
+        except FileNotFoundError:
+            # Some have folders, and make none by themselves.
+            self._ask(lambda path: self._system.makedirs(_parent(path), exist_ok=True), name)
+            self._ask(put, name)
 
     def _found(self, prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         folder = prefix.rpartition("/")[0]
-        path = f"{self._root}/{folder}" if folder else self._root
         # Some implementations keep listings whatever their options say.
         self._system.invalidate_cache()
         start = len(self._root) + 1
-        for found, info in self._system.find(path, detail=True).items():
-            if found.startswith(prefix, start):
-                yield found[start:], info
+        everything: dict[str, Any] = {}
+        with suppress(FileNotFoundError):
+            everything = self._ask(lambda path: self._system.find(path, detail=True), folder)
+        for found, info in everything.items():
+            name = found[start:]
+            if name.startswith(prefix) and not name.startswith(TEMPORARY):
+                yield name, info
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 def _clock(info: Mapping[str, Any], now_s: float) -> float:

@@ -8,21 +8,13 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
-from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.ports.results import ResultStore
 from fanfold.values.errors import StoreError
 
 FOLDER = "doctor-"
 """What names of the objects begin with."""
 CONTENT = b"Left by fanfold doctor, which takes it away again."
-_CLOCKS = ("LastModified", "last_modified", "updated", "mtime", "created")
-"""Under which file systems tell when an object was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,17 +52,11 @@ def try_store(store: ResultStore, name: str, left: str = "") -> Tried:
 @contextmanager
 def leaving(store: ResultStore, folder: str) -> Generator[str]:
     """Let objects be written below a folder; they and the folders made for it go afterwards."""
-    place, root = _place(store)
-    local = isinstance(place, LocalFileSystem)
-    made = _missing(f"{root}/{folder}") if local else []
+    root = _folder(store)
+    made = _missing(os.path.join(root, folder)) if root else []
 
     def clear() -> None:
-        for name in store.names(f"{folder}/"):
-            try:
-                place.rm_file(f"{root}/{name}")
-            except Exception as error:  # whatever the storage's library raises
-                said = f"{type(error).__name__}: {error}"
-                raise StoreError(f"{store} could not delete {name}, which stays: {said}") from error
+        store.remove(store.names(f"{folder}/"))
         for path in made:
             with suppress(OSError):  # somebody else uses it by now, or it was never made
                 os.rmdir(path)
@@ -89,10 +75,10 @@ def _tried(store: ResultStore, folder: str) -> tuple[float, float, float] | None
     before_s = time.time()
     store.write(written, [CONTENT])
     after_s = time.time()
-    told_s = _clock(store, written)
+    told_s = next((one.modified_s for one in store.listing(written)), None)
     if store.read(written) != CONTENT:
         raise StoreError(f"{store} gave back something else than was written.")
-    if not store.create(created, CONTENT) or store.create(created, CONTENT):
+    if not store.create(created, CONTENT) or store.create(created, b"another"):
         raise StoreError(
             f"{store} doesn't create objects exclusively: two runs could both commit one result."
         )
@@ -114,25 +100,11 @@ def _find(store: ResultStore, left: str) -> None:
         raise StoreError(f"What the driver wrote to {store} reads differently here.")
 
 
-def _clock(store: ResultStore, name: str) -> float | None:
-    place, root = _place(store)
-    info = place.info(f"{root}/{name}")
-    told = next((info[key] for key in _CLOCKS if info.get(key) is not None), None)
-    if isinstance(told, str):
-        told = datetime.fromisoformat(told)
-    return told.timestamp() if isinstance(told, datetime) else told
-
-
-def _place(store: ResultStore) -> tuple[Any, str]:
-    """Return the file system of a store and the path of its root.
-
-    The port has no way to delete, for the engine never does.
-    """
-    if not isinstance(store, FsspecStore):
-        raise StoreError(f"{store} can't be tried: only stores of fsspec can be cleaned up after.")
-    options = {"use_listings_cache": False, **store.options}
-    place, root = fsspec.core.url_to_fs(store.url, **options)
-    return place, root.rstrip("/")
+def _folder(store: ResultStore) -> str:
+    """Return the folder of this machine that a store is; empty if it is none."""
+    url = getattr(store, "url", "")
+    path = url.removeprefix("file://")
+    return "" if "://" in path or "::" in path else path
 
 
 def _missing(path: str) -> list[str]:

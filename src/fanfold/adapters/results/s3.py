@@ -1,0 +1,338 @@
+"""Results on S3, by the requests that they need and no others.
+
+s3fs holds the connection. Its own ways to read and write would ask for more than is needed, hide
+what became of a request and try it again out of sight, so each request is made and judged here.
+Imports nothing of s3fs.
+"""
+
+import asyncio
+import io
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from fsspec.asyn import sync
+
+from fanfold.adapters.results.faults import Patience, beyond_end, told, without_conditions
+from fanfold.adapters.results.folder import TEMPORARY
+from fanfold.adapters.results.probing import Creation
+from fanfold.ports.results import Buffer, Listed
+
+PART_BYTES = 16 << 20
+"""Of what is bigger than two of them, so much goes into one request; more if there would be more
+than `MOST_PARTS`."""
+MOST_PARTS = 10_000
+"""S3's limit."""
+IN_FLIGHT = 4
+"""Requests for parts of one object at a time: 64 MiB beside the object itself."""
+_AT_ONCE = 1_000
+"""Objects that one request can remove."""
+_READ_BYTES = 1 << 20
+_NEW = {"IfNoneMatch": "*"}
+
+T = TypeVar("T")
+
+
+class S3:
+    """A connected bucket and prefix.
+
+    Args:
+        system: An S3FileSystem of its own.
+        root: Bucket and prefix.
+        told: What warnings call it.
+    """
+
+    private = False
+
+    def __init__(self, system: Any, root: str, told: Callable[[], str]) -> None:
+        system.retries = 1  # those here are the only ones
+        self._system = system
+        self._bucket, prefix, _ = system.split_path(root)
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._creation = Creation(self, told, None)
+
+    def write(self, name: str, parts: Sequence[Buffer]) -> None:
+        self._wait(self._put, name, parts, {})
+
+    def put_new(self, name: str, payload: bytes) -> None:
+        self._wait(self._put, name, [payload], _NEW)
+
+    def create(self, name: str, payload: bytes) -> bool:
+        return self._creation.create(name, payload)
+
+    def names(self, prefix: str) -> Iterator[str]:
+        return (name for name, _ in self._found(prefix))
+
+    def listing(self, prefix: str) -> Iterator[Listed]:
+        for name, found in self._found(prefix):
+            modified_s = found["LastModified"].timestamp()
+            yield Listed(name=name, size_bytes=found["Size"], modified_s=modified_s)
+
+    def read(self, name: str, offset: int, length: int | None) -> Buffer:
+        return self._wait(self._read, name, offset, length)
+
+    def remove(self, names: Sequence[str]) -> None:
+        for start in range(0, len(names), _AT_ONCE):
+            self._wait(self._remove, names[start : start + _AT_ONCE])
+
+    def _wait(self, do: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        done: Any = sync(self._system.loop, do, *arguments)
+        return done
+
+    # Writing.
+
+    async def _put(self, name: str, parts: Sequence[Buffer], condition: dict[str, str]) -> None:
+        size = sum(memoryview(part).nbytes for part in parts)
+        if size > 2 * PART_BYTES:
+            await self._put_in_parts(name, parts, size, condition)
+            return
+        payload = b"".join(parts)
+        await self._ask("put_object", Key=self._key(name), payload=payload, **condition)
+
+    async def _put_in_parts(
+        self, name: str, parts: Sequence[Buffer], size: int, condition: dict[str, str]
+    ) -> None:
+        key = self._key(name)
+        begun = await self._ask("create_multipart_upload", Key=key)
+        upload = {"Key": key, "UploadId": begun["UploadId"]}
+        each = max(PART_BYTES, -(-size // MOST_PARTS))
+        try:
+            sent = await _several(
+                self._put_part(upload, number, pieces)
+                for number, pieces in enumerate(_cut(parts, each), 1)
+            )
+            await self._complete(upload, sent, size, condition)
+        except BaseException:
+            with suppress(Exception):
+                await self._ask("abort_multipart_upload", **upload)
+            raise
+
+    async def _put_part(
+        self, upload: dict[str, str], number: int, pieces: Sequence[Buffer]
+    ) -> dict[str, Any]:
+        payload = b"".join(pieces)
+        done = await self._ask("upload_part", PartNumber=number, payload=payload, **upload)
+        return {"PartNumber": number, "ETag": done["ETag"]}
+
+    async def _complete(
+        self, upload: dict[str, str], sent: list[Any], size: int, condition: dict[str, str]
+    ) -> None:
+        try:
+            await self._ask(
+                "complete_multipart_upload", MultipartUpload={"Parts": sent}, **upload, **condition
+            )
+        except Exception as error:
+            if told(error)[0] != "NoSuchUpload" or await self._size(upload["Key"]) != size:
+                raise
+            # It was completed by a try whose acknowledgement was lost.
+
+    # Reading.
+
+    async def _read(self, name: str, offset: int, length: int | None) -> Buffer:
+        key = self._key(name)
+        if length == 0:
+            # An empty range can't be asked for, but whether the object is that long can.
+            if await self._size(key) < offset:
+                raise EOFError(f"it ends before byte {offset}")
+            return b""
+        if length is not None and length > 2 * PART_BYTES:
+            return await self._read_in_parts(key, offset, bytearray(length), 0, {})
+        wanted = _range(offset, length)
+        try:
+            return await _patiently(lambda: self._read_first(key, wanted))
+        except Exception as error:
+            if not beyond_end(error):
+                raise
+            if offset < 0:  # the last bytes of an empty object
+                return b""
+            raise EOFError(f"it ends before byte {offset + (length or 1)}") from error
+
+    async def _read_first(self, key: str, wanted: dict[str, Any]) -> Buffer:
+        """Return an object, or a part of it; a big one is read in parts once its size is known."""
+        answer = await self._once("get_object", Key=key, **wanted)
+        size = answer["ContentLength"]
+        if wanted or size <= 2 * PART_BYTES:
+            try:
+                content = await answer["Body"].read()
+            finally:
+                answer["Body"].close()
+            _check_whole(len(content), size)
+            return content
+        content = bytearray(size)
+        await _read_into(memoryview(content)[:PART_BYTES], answer["Body"])
+        same = {"IfMatch": answer["ETag"]}
+        return await self._read_in_parts(key, 0, content, PART_BYTES, same)
+
+    async def _read_in_parts(
+        self, key: str, offset: int, content: bytearray, filled: int, same: dict[str, str]
+    ) -> Buffer:
+        """Fill what isn't yet filled of a content, which begins at an offset of the object."""
+        view = memoryview(content)
+        await _several(
+            _patiently(self._reading(key, offset + at, view[at : at + PART_BYTES], same))
+            for at in range(filled, len(content), PART_BYTES)
+        )
+        return content
+
+    def _reading(
+        self, key: str, offset: int, view: memoryview, same: dict[str, str]
+    ) -> Callable[[], Awaitable[None]]:
+        async def read() -> None:
+            wanted: dict[str, Any] = {**_range(offset, len(view)), **same}
+            try:
+                answer = await self._once("get_object", Key=key, **wanted)
+            except Exception as error:
+                if beyond_end(error):
+                    raise EOFError(f"it ends before byte {offset + len(view)}") from error
+                raise
+            if answer["ContentLength"] < len(view):
+                answer["Body"].close()
+                raise EOFError(f"it ends before byte {offset + len(view)}")
+            await _read_into(view, answer["Body"])
+
+        return read
+
+    async def _size(self, key: str) -> int:
+        return (await self._ask("head_object", Key=key))["ContentLength"]
+
+    # Listing and removing.
+
+    def _found(self, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        more: dict[str, str] = {}
+        start = len(self._prefix)
+        while True:
+            page = self._wait(self._page, prefix, more)
+            for found in page.get("Contents", ()):
+                name = found["Key"][start:]
+                # Others leave markers of folders; ours are no objects either.
+                if name and not name.endswith("/") and not name.startswith(TEMPORARY):
+                    yield name, found
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    async def _page(self, prefix: str, more: dict[str, str]) -> dict[str, Any]:
+        return await self._ask("list_objects_v2", Prefix=self._prefix + prefix, **more)
+
+    async def _remove(self, names: Sequence[str]) -> None:
+        if len(names) == 1:
+            await self._ask("delete_object", Key=self._key(names[0]))
+            return
+        try:
+            await _patiently(lambda: self._remove_together(names))
+        except Exception as error:
+            if not without_conditions(error):
+                raise
+            # Google's S3 doesn't know the request that removes many.
+            await _several(self._ask("delete_object", Key=self._key(name)) for name in names)
+
+    async def _remove_together(self, names: Sequence[str]) -> None:
+        keys = [{"Key": self._key(name)} for name in names]
+        answer = await self._once("delete_objects", Delete={"Objects": keys, "Quiet": True})
+        failed = [one for one in answer.get("Errors", ()) if one.get("Code") != "NoSuchKey"]
+        if failed:
+            raise _NotRemoved(failed[0])
+
+    # Asking.
+
+    def _key(self, name: str) -> str:
+        return self._prefix + name
+
+    async def _ask(self, method: str, **arguments: Any) -> Any:
+        return await _patiently(lambda: self._once(method, **arguments))
+
+    async def _once(self, method: str, payload: bytes | None = None, **arguments: Any) -> Any:
+        if payload is not None:
+            # aiohttp sends bytes in one go, and a file in pieces; this one doesn't copy them.
+            arguments["Body"] = io.BytesIO(payload) if len(payload) > _READ_BYTES else payload
+        try:
+            return await self._system._call_s3(method, Bucket=self._bucket, **arguments)
+        except FileNotFoundError as error:
+            if told(error)[0] != "NoSuchBucket":
+                raise
+            # Not to be taken for an object that isn't there.
+            raise OSError(f"there is no bucket {self._bucket}") from error
+
+
+class _NotRemoved(OSError):
+    """What S3 says of an object that it didn't remove with others; looks like botocore's errors."""
+
+    def __init__(self, failure: dict[str, str]) -> None:
+        super().__init__(f"{failure.get('Key')}: {failure.get('Message') or failure.get('Code')}")
+        self.response = {"Error": failure}
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    patience = Patience()
+    while True:
+        try:
+            return await ask()
+        except Exception as error:
+            await asyncio.sleep(patience.after(error))
+
+
+async def _several(doing: Iterator[Awaitable[T]]) -> list[T]:
+    """Return what comes of each, in that order, of which a few are done at a time.
+
+    The next one is begun when one has ended, so that no more than those in flight are held.
+    """
+    results: dict[int, T] = {}
+    numbered = enumerate(doing)
+
+    async def work() -> None:
+        for number, one in numbered:
+            results[number] = await one
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(IN_FLIGHT):
+                group.create_task(work())
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [results[number] for number in range(len(results))]
+
+
+async def _read_into(view: memoryview, body: Any) -> None:
+    """Fill a view from the beginning of an answer's body, which is closed."""
+    filled = 0
+    try:
+        while filled < len(view) and (
+            more := await body.read(min(_READ_BYTES, len(view) - filled))
+        ):
+            view[filled : filled + len(more)] = more
+            filled += len(more)
+    finally:
+        body.close()
+    _check_whole(filled, len(view))
+
+
+def _check_whole(found: int, expected: int) -> None:
+    if found != expected:
+        raise ConnectionError(f"only {found} of {expected} bytes came")
+
+
+def _range(offset: int, length: int | None) -> dict[str, str]:
+    if length is not None:
+        return {"Range": f"bytes={offset}-{offset + length - 1}"}
+    if offset < 0:
+        return {"Range": f"bytes={offset}"}
+    return {"Range": f"bytes={offset}-"} if offset else {}
+
+
+def _cut(parts: Sequence[Buffer], each: int) -> Iterator[list[Buffer]]:
+    """Yield the parts in groups of so many bytes, the last one smaller; nothing is copied."""
+    group: list[Buffer] = []
+    room = each
+    for part in parts:
+        if not memoryview(part).nbytes:
+            continue  # of an empty array, which can't be cast
+        view = memoryview(part).cast("B")
+        while view:
+            group.append(view[:room])
+            view = view[room:]
+            room = each - sum(map(len, group))
+            if not room:
+                yield group
+                group, room = [], each
+    if group:
+        yield group

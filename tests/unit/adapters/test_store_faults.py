@@ -1,0 +1,153 @@
+"""Which faults of a storage are tried again, for how long, and what is said about the others."""
+
+import errno
+import socket
+from typing import Any
+
+import pytest
+
+from fanfold.adapters.results.faults import BUDGET_S, Patience, advice, denied, passing
+
+
+class ClientError(Exception):
+    """Looks like botocore's."""
+
+    def __init__(self, code: str, status: int = 400) -> None:
+        super().__init__(code)
+        self.response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+
+
+class HTTPClientError(Exception):
+    """Is called like botocore's, as all of its errors of connections are."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__("no connection")
+        self.kwargs = {"error": error}
+
+
+class EndpointConnectionError(HTTPClientError): ...
+
+
+class SSLError(HTTPClientError): ...
+
+
+class NoCredentialsError(Exception): ...
+
+
+def translated(kind: type[Exception], cause: Exception, *arguments: Any) -> Exception:
+    """Return what s3fs makes of an error."""
+    error = kind(*arguments)
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError("InternalError", 500),
+        ClientError("SlowDown", 503),
+        ClientError("503", 503),
+        ClientError("RequestTimeout"),
+        ClientError("IncompleteBody"),
+        ClientError("ConditionalRequestConflict", 409),
+        translated(OSError, ClientError("SlowDown", 503), errno.EBUSY, "Reduce your rate"),
+        translated(PermissionError, ClientError("BadDigest"), "it came differently"),
+        HTTPClientError(),
+        EndpointConnectionError(ConnectionRefusedError()),
+        EndpointConnectionError(socket.gaierror(socket.EAI_AGAIN, "later")),
+        ConnectionResetError(),
+        TimeoutError(),
+        OSError(errno.ENETUNREACH, "no way"),
+    ],
+    ids=repr,
+)
+def test_what_may_pass_is_tried_again(error: Exception) -> None:
+    assert passing(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError("NoSuchBucket", 404),
+        ClientError("NoSuchKey", 404),
+        ClientError("AccessDenied", 403),
+        ClientError("PreconditionFailed", 412),
+        ClientError("NotImplemented", 501),
+        ClientError("NoSuchUpload", 404),
+        translated(FileNotFoundError, ClientError("404", 404)),
+        EndpointConnectionError(socket.gaierror(socket.EAI_NONAME, "unknown")),
+        SSLError(),
+        NoCredentialsError(),
+        FileNotFoundError(),
+        EOFError(),
+        OSError(errno.ENOSPC, "full"),
+        ValueError(),
+    ],
+    ids=repr,
+)
+def test_what_will_not_pass_is_told_at_once(error: Exception) -> None:
+    patience = Patience()
+
+    assert not passing(error)
+    with pytest.raises(type(error)) as told:
+        patience.after(error)
+    assert told.value is error and not patience.tries
+
+
+def test_waits_grow_up_to_a_limit_and_end_with_the_budget() -> None:
+    now_s, waits_s = 0.0, list[float]()
+    patience = Patience(clock=lambda: now_s, draw=lambda: 1.0)
+    fault = TimeoutError()
+
+    with pytest.raises(TimeoutError) as told:
+        while True:
+            waits_s.append(patience.after(fault))
+            now_s += waits_s[-1]
+
+    assert waits_s[:8] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 8.0]
+    assert max(waits_s) == 8.0 and sum(waits_s) == pytest.approx(BUDGET_S)
+    assert told.value.__notes__ == [f"tried {len(waits_s) + 1} times within 60 s"]
+
+
+def test_which_part_is_waited_is_drawn_and_may_be_none() -> None:
+    drawn = iter([0.5, 0.0, 0.25])
+    patience = Patience(clock=lambda: 7.0, draw=lambda: next(drawn))
+
+    assert [patience.after(TimeoutError()) for _ in range(3)] == [0.05, 0.0, 0.1]
+
+
+def test_an_outage_of_ten_seconds_passes_with_few_tries() -> None:
+    now_s = 0.0
+    patience = Patience(clock=lambda: now_s, draw=lambda: 0.5)
+
+    while now_s < 10:
+        now_s += patience.after(ConnectionRefusedError())
+
+    assert now_s < 15 and patience.tries < 12
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ClientError("NoSuchBucket", 404), "Make the bucket"),
+        (ClientError("AccessDenied", 403), "don't allow it"),
+        (ClientError("403", 403), "don't allow it"),
+        (ClientError("SignatureDoesNotMatch", 403), "are wrong"),
+        (translated(PermissionError, ClientError("InvalidAccessKeyId", 403)), "are wrong"),
+        (ClientError("ExpiredToken"), "expired"),
+        (NoCredentialsError(), "no credentials here"),
+        (EndpointConnectionError(socket.gaierror(socket.EAI_NONAME, "unknown")), "no such host"),
+        (ClientError("RequestTimeTooSkewed", 403), "clock"),
+    ],
+    ids=repr,
+)
+def test_what_to_do_next_is_said(error: Exception, said: str) -> None:
+    assert said in advice(error)
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "SignatureDoesNotMatch", "ExpiredToken"])
+def test_who_asked_was_refused_is_known_by_codes_alone(code: str) -> None:
+    error = ClientError(code)
+
+    assert denied(error)
+    assert not denied(ClientError("NoSuchKey", 404))
