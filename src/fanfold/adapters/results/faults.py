@@ -117,12 +117,12 @@ class Patience:
 def passing(error: BaseException) -> bool:
     """Return whether the same request may succeed a little later."""
     chain = list(_chain(error))
-    code, status = told(error)
-    if code or status:
-        return code in _CODES or (status in _STATUSES and status != 501)
     if any(isinstance(one, socket.gaierror) and one.errno == socket.EAI_NONAME for one in chain):
         return False
-    names = {kind.__name__ for one in chain for kind in type(one).__mro__}
+    code, status = told(error)
+    if code or status:
+        return code in _CODES or status in _STATUSES
+    names = _names(error)
     if names & _FINAL_TYPES:
         return False
     return bool(names & _TYPES) or any(
@@ -133,7 +133,7 @@ def passing(error: BaseException) -> bool:
 def denied(error: BaseException) -> bool:
     """Return whether the storage refused because of who asked."""
     code, status = told(error)
-    names = {type(one).__name__ for one in _chain(error)}
+    names = _names(error)
     return (
         code in _CREDENTIALS
         or code == "AccessDenied"
@@ -166,7 +166,7 @@ def beyond_end(error: BaseException) -> bool:
 def advice(error: BaseException) -> str:
     """Return what to do next, as a sentence; empty where the error says enough."""
     code, _ = told(error)
-    names = {type(one).__name__ for one in _chain(error)}
+    names = _names(error)
     if code in ("NoSuchBucket", "NoSuchContainer"):
         return "Make the bucket, or choose another place by result_storage."
     if names & _NO_CREDENTIALS:
@@ -197,11 +197,18 @@ def told(error: BaseException) -> tuple[str, int]:
             code = str(response.get("Error", {}).get("Code", ""))
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             return code, int(status or (code if code.isdigit() else 0))
-        for name in ("status", "status_code", "code"):
-            status = getattr(one, name, None)
-            if isinstance(status, int) and 400 <= status < 600:
-                return "", status
+    if not _names(error) & _TYPES:  # aiohttp has 400 for an answer that is cut off
+        for one in _chain(error):
+            for name in ("status", "status_code", "code"):
+                status = getattr(one, name, None)
+                if isinstance(status, int) and 400 <= status < 600:
+                    return "", status
     return "", 0
+
+
+def _names(error: BaseException) -> set[str]:
+    """Return the names of the classes of an error, of what led to it, and of their bases."""
+    return {kind.__name__ for one in _chain(error) for kind in type(one).__mro__}
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -7,9 +7,11 @@ Imports nothing of s3fs.
 
 import asyncio
 import io
+import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from fsspec.asyn import sync
 
@@ -27,6 +29,8 @@ IN_FLIGHT = 4
 """Requests for parts of one object at a time: 64 MiB beside the object itself."""
 _AT_ONCE = 1_000
 """Objects that one request can remove."""
+_CONNECTIONS = 32
+"""botocore's 10 would make the threads of a worker wait for each other."""
 _READ_BYTES = 1 << 20
 _NEW = {"IfNoneMatch": "*"}
 
@@ -45,7 +49,7 @@ class S3:
     private = False
 
     def __init__(self, system: Any, root: str, told: Callable[[], str]) -> None:
-        system.retries = 1  # those here are the only ones
+        _configure(system)
         self._system = system
         self._bucket, prefix, _ = system.split_path(root)
         self._prefix = f"{prefix}/" if prefix else ""
@@ -252,6 +256,18 @@ class S3:
                 raise
             # Not to be taken for an object that isn't there.
             raise OSError(f"there is no bucket {self._bucket}") from error
+
+
+def _configure(system: Any) -> None:
+    """Leave it to this module to try again, and go to a server on this machine without a proxy."""
+    system.retries = 1
+    config = {"max_pool_connections": _CONNECTIONS, **system.config_kwargs}
+    config["retries"] = {"total_max_attempts": 1, "mode": "standard"}
+    endpoint = system.endpoint_url or system.client_kwargs.get("endpoint_url")
+    host = urlsplit(endpoint or os.environ.get("AWS_ENDPOINT_URL", "")).hostname or ""
+    if host == "localhost" or host.startswith("127.") or host == "::1":
+        config.setdefault("proxies", {})
+    system.config_kwargs = config
 
 
 class _NotRemoved(OSError):

@@ -1,0 +1,210 @@
+"""The store on S3: which requests it makes, and what it makes of faults and of servers."""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from urllib.request import Request, urlopen
+
+import pytest
+
+from fanfold.adapters.results.fsspec_store import FsspecStore
+from fanfold.adapters.results.s3 import PART_BYTES
+from fanfold.values.errors import StoreError
+from tests.stores.places import S3Place
+from tests.stores.s3_faults import Effect, Rule
+
+
+def asked(place: S3Place) -> dict[str, int]:
+    """Return how many requests there were by operation, and count anew."""
+    counts: dict[str, int] = {}
+    for operation, _, count in place.control.counts():
+        counts[operation] = counts.get(operation, 0) + count
+    place.control.forget()
+    return counts
+
+
+def test_each_operation_is_one_request(s3: S3Place) -> None:
+    store = s3.store()
+    s3.control.forget()
+
+    store.write("a/b", [b"12", b"3"])
+    assert asked(s3) == {"PutObject": 1}
+
+    assert [store.read("a/b"), store.read("a/b", 1), store.read("a/b", -2)] == [
+        b"123",
+        b"23",
+        b"23",
+    ]
+    assert [store.read("a/b", 1, 1), store.read("a/b", -9)] == [b"2", b"123"]
+    assert asked(s3) == {"GetObject": 5}
+
+    assert store.read("a/b", 0, 0) == b""
+    assert asked(s3) == {"HeadObject": 1}
+
+    assert store.create("c", b"first") and asked(s3) == {"PutObject": 3, "DeleteObject": 1}
+    assert store.create("d", b"first") and asked(s3) == {"PutObject": 1}
+    assert not store.create("d", b"second") and asked(s3) == {"PutObject": 1, "GetObject": 1}
+
+    store.remove(["a/b"])
+    assert asked(s3) == {"DeleteObject": 1}
+
+
+def test_a_thousand_names_are_one_request_and_so_is_their_removal(s3: S3Place) -> None:
+    store = s3.store()
+    names = [f"many/{number:04}" for number in range(1_001)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: store.write(name, [b"x"]), names))
+    s3.control.forget()
+
+    assert store.names("many/") == names and asked(s3) == {"ListObjectsV2": 2}
+    assert store.names("many/01") == names[100:200] and asked(s3) == {"ListObjectsV2": 1}
+
+    store.remove(names)
+    assert asked(s3) == {"DeleteObjects": 1, "DeleteObject": 1}
+    assert store.names("") == []
+
+
+def test_markers_of_folders_and_what_lies_beside_are_not_listed(s3: S3Place) -> None:
+    s3.store("").write("results-of-others", [b"x"])
+    store, around = s3.store("results"), s3.store("")
+    store.write("a/b", [b"x"])
+    with urlopen(Request(f"{s3.endpoint}/{s3.bucket}/results/a/", method="PUT"), timeout=60):
+        pass
+
+    assert store.names("") == ["a/b"]
+    assert around.names("") == ["results-of-others", "results/a/b"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Rule(effect=Effect.INTERNAL_ERROR, nth=(1, 2)),
+        Rule(effect=Effect.SLOW_DOWN, nth=(1, 2)),
+        Rule(effect=Effect.CONFLICT, nth=(1,)),
+        Rule(effect=Effect.RESET, nth=(1, 2)),
+        Rule(effect=Effect.LOSE, nth=(1, 2)),
+        Rule(effect=Effect.TRUNCATE, nth=(1, 2)),
+    ],
+    ids=lambda rule: rule.effect.value,
+)
+def test_faults_that_pass_are_not_noticed(s3: S3Place, fault: Rule) -> None:
+    store = s3.store()
+    assert store.create("probed", b"x")
+
+    def struck() -> None:
+        s3.control.strike(fault)
+
+    struck()
+    store.write("a", [b"1" * 1000])
+    struck()
+    assert store.read("a") == b"1" * 1000
+    struck()
+    assert store.read("a", 10, 500) == b"1" * 500
+    struck()
+    assert store.create("b", b"mine")
+    struck()
+    assert not store.create("b", b"another's")
+    struck()
+    assert [one.size_bytes for one in store.listing("")] == [1000, 4, 1]
+    struck()
+    store.remove(["a", "probed"])
+    struck()
+    assert store.names("") == ["b"]
+
+
+@pytest.mark.parametrize(
+    "lost", ["PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"]
+)
+def test_a_big_object_survives_lost_acknowledgements(s3: S3Place, lost: str) -> None:
+    store = s3.store()
+    payload = bytes(range(256)) * (5 * PART_BYTES // 512)
+    assert store.create("small", b"x")
+
+    s3.control.strike(Rule(effect=Effect.LOSE, operations=(lost,), nth=(1,)))
+    store.write("big", [payload[:7], memoryview(payload)[7:]])
+    s3.control.strike(Rule(effect=Effect.LOSE, operations=(lost,), nth=(1,)))
+    assert store.create("created", payload)
+
+    assert store.read("big") == payload
+    assert store.read("created", 5, len(payload) - 9) == payload[5:-4]
+    assert not store.create("created", payload[::-1])
+    assert store.names("") == ["big", "created", "small"]
+
+
+@pytest.mark.parametrize("parts", [[0], [3, 2 * PART_BYTES - 3], [PART_BYTES, 0, PART_BYTES, 1]])
+def test_objects_about_the_size_of_parts_are_written_and_read(
+    s3: S3Place, parts: Sequence[int]
+) -> None:
+    store = s3.store()
+
+    store.write("a", [bytes([number + 1]) * size for number, size in enumerate(parts)])
+
+    content = b"".join(bytes([number + 1]) * size for number, size in enumerate(parts))
+    assert store.read("a") == content
+    if content:
+        assert store.read("a", 1, len(content) - 1) == content[1:]
+    with pytest.raises(StoreError) as told:
+        store.read("a", 0, max(len(content), 2 * PART_BYTES) + 1)
+    assert isinstance(told.value.__cause__, EOFError)
+
+
+def test_parts_that_are_cut_off_are_read_again(s3: S3Place) -> None:
+    store = s3.store()
+    payload = bytes(range(251)) * (4 * PART_BYTES // 251)
+    store.write("big", [payload])
+    s3.control.strike(Rule(effect=Effect.TRUNCATE, operations=("GetObject",), nth=(1, 3, 4)))
+
+    assert store.read("big") == payload
+
+
+def test_a_bucket_that_is_not_there_is_told_at_once(s3: S3Place) -> None:
+    store = FsspecStore("s3://bucket-that-nobody-made/results", s3.options)
+
+    for call, operation in (
+        (lambda: store.write("a", [b"x"]), "write a"),
+        (lambda: store.create("a", b"x"), "create a"),
+        (lambda: store.read("a"), "read a"),
+        (lambda: store.names("b/"), "list b/*"),
+    ):
+        with pytest.raises(StoreError) as told:
+            call()
+
+        assert str(told.value).startswith(f"Store {store} could not {operation}: ")
+        assert "Make the bucket" in str(told.value)
+        assert not isinstance(told.value.__cause__, FileNotFoundError)
+
+
+def test_what_is_not_allowed_is_told_at_once_with_what_to_do(s3: S3Place) -> None:
+    store = s3.store()
+    s3.control.strike(Rule(effect=Effect.DENY))
+    s3.control.forget()
+
+    with pytest.raises(StoreError, match=r"could not write a/b: .*credentials .* don't allow it"):
+        store.write("a/b", [b"x"])
+
+    assert asked(s3) == {"PutObject": 1}
+
+
+def test_a_server_that_ignores_conditions_is_warned_of_once(
+    rclone: S3Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = rclone.store()
+
+    with caplog.at_level(logging.WARNING, "fanfold.results"):
+        assert [store.create("a", payload) for payload in (b"1", b"2")] == [True, False]
+        assert store.create("b", b"3")
+
+    assert store.read("a") == b"1"
+    assert [record.name for record in caplog.records] == ["fanfold.results"]
+    assert str(store) in caplog.text
+
+
+def test_a_server_that_heeds_conditions_is_not_warned_of(
+    moto: S3Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = moto.store()
+
+    assert [store.create("a", payload) for payload in (b"1", b"2")] == [True, False]
+
+    assert store.names("") == ["a"]
+    assert not caplog.records
