@@ -27,6 +27,7 @@ from fanfold.engine.naming import RunName, checked_run_name
 from fanfold.engine.results.committing import keep_flow_result
 from fanfold.engine.results.serializers import checked_serializer
 from fanfold.engine.results.stored import Stored
+from fanfold.engine.resuming import Resumption, resumption
 from fanfold.engine.submittable import Submittable
 from fanfold.options import (
     Delays,
@@ -172,6 +173,41 @@ class Flow(Submittable[P, R]):
             return _finished_async(execution, return_state)
         state = _exhausted(execution) if self.yields else execution.finish()
         return execution.answer(state, return_state)
+
+    def resume(self, run_id: str, *, return_state: bool = False) -> Any:
+        """Go on with a run of this flow that has ended without a value, or whose process died.
+
+        It keeps its id and parameters. The flow's code runs from its start; results of tasks and
+        elements that were committed are taken as they are, and only the rest runs. Works on any
+        machine that shares the history and the result storage.
+
+        Args:
+            run_id: The run's whole id.
+            return_state: Whether to return the final State instead of the value.
+
+        Returns:
+            What a call of the flow returns: something to await where that is async.
+
+        Raises:
+            RunHeld: Somebody drives the run: says who.
+            UsageError: There is no such run of this flow, or it has ended with a value.
+            FanfoldError: What it was called with isn't kept.
+            Exception: What the flow raises.
+        """
+        find = functools.partial(resumption, run_id, self.name, self.fn)
+        if self.is_async and not (self.yields and not return_state):
+            return self._resumed_async(find, return_state)
+        found = find()
+        with found.going_on():
+            return self.called(found.args, found.kwargs, return_state=return_state, wait_for=None)
+
+    async def _resumed_async(self, find: Callable[[], Resumption], return_state: bool) -> Any:
+        import asyncio  # 10 ms, which only async flows need
+
+        found = await asyncio.to_thread(find)
+        with found.going_on():
+            called = self.called(found.args, found.kwargs, return_state=return_state, wait_for=None)
+        return await called
 
     def submitted(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None

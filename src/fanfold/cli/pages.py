@@ -257,6 +257,7 @@ def _facts_of_run(run: FlowRunRecord) -> list[tuple[str, Cell | str]]:
     so_far = "" if run.state.final else " so far"
     parameters = [f"{name} = {value}" for name, value in run.parameters.items()]
     where = f"{run.host}, process {run.process}" if run.host else ""
+    resumed = f"{plural(run.resumed, 'time')}, last {age(run.driver_since_us)}"
     kept = plural(run.lines_dropped, "line") + " of its log weren't kept"
     return [
         ("Flow run", Cell(run.name, "bold")),
@@ -268,6 +269,7 @@ def _facts_of_run(run: FlowRunRecord) -> list[tuple[str, Cell | str]]:
         ("Began", _when(began)),
         ("Took", f"{duration}{so_far}" if duration else ""),
         ("Tries", f"{run.tries:,}" if run.tries > 1 else ""),
+        ("Resumed", resumed if run.resumed else ""),
         ("Parameters", Cell("\n".join(parameters), piped=", ".join(parameters))),
         ("Tags", ", ".join(run.tags)),
         ("Where", run.entrypoint),

@@ -52,6 +52,16 @@ class ResultOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """What a run that does an older one anew takes of what that has kept."""
+
+    whole: bool = False
+    """Whether that is all: also results of tasks whose policy shares none, or that refresh them."""
+    anew: frozenset[str] = frozenset()
+    """Names of tasks of which it takes nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
     """What a run's code and log lines may know of it; travels to workers."""
 
@@ -74,6 +84,10 @@ class RunInfo:
     """Of a flow run: stands for it in keys; its own id where empty. Runs that share one find each
     other's results: a retry has that of the run that it does anew, a subflow one that is made of
     its caller's and of the call."""
+    epoch: int = 1
+    """Of a flow run: that of the lease under which it is driven; higher where it was resumed."""
+    replay: "Replay | None" = None
+    """Of a flow run: what it and those that it calls take of what an older run has kept."""
     run_count: int = 1
     started: datetime | None = None
     first: int = 0
@@ -103,6 +117,12 @@ class RunInfo:
         """What stands in keys for the flow run that it belongs to; empty outside of flows."""
         flow = self if self.kind == FLOW_RUN else self.flow
         return flow.key_id or flow.id if flow is not None else ""
+
+    @property
+    def replays(self) -> Replay:
+        """What is taken of what an older run has kept."""
+        flow = self if self.kind == FLOW_RUN else self.flow
+        return flow.replay or Replay() if flow is not None else Replay()
 
     @property
     def recorded(self) -> bool:
@@ -201,6 +221,18 @@ def running(context: RunContext | None) -> Generator[RunContext | None]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """A flow run that goes on, as it was before."""
+
+    id: str
+    name: str
+    epoch: int
+    """Of the lease that was taken for it."""
+    tries: int
+    """Calls of its function so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
     """What an outermost flow run does anew."""
 
@@ -208,6 +240,9 @@ class Again:
     """Id of an older run, for the record; empty for none."""
     key_id: str
     """Stands for the run in keys, so that what is kept under it is found."""
+    replay: Replay | None = None
+    resumed: "Resumed | None" = None
+    """The run itself, where that goes on; None where a new one does it anew."""
 
 
 _AGAIN: ContextVar[Again | None] = ContextVar("fanfold_again", default=None)

@@ -24,11 +24,7 @@ from fanfold.engine.consuming import (
     tried,
     tried_async,
 )
-from fanfold.engine.context import (
-    Parameters,
-    current,
-    running,
-)
+from fanfold.engine.context import Parameters, again, current, running
 from fanfold.engine.drive import (
     Story,
     Stream,
@@ -63,7 +59,7 @@ from fanfold.engine.tally import showing, summary
 from fanfold.engine.telling import tell
 from fanfold.engine.wording import said
 from fanfold.values import runs
-from fanfold.values.errors import KeyNotStable, TimedOut, UpstreamFailed
+from fanfold.values.errors import KeyNotStable, RunError, TimedOut, UpstreamFailed
 from fanfold.values.states import WITH_VALUE, State, StateName
 
 
@@ -88,12 +84,14 @@ class Execution:
         self.thread = threading.get_ident()
         self.tries = 0
         sink: Sink | None = recorders.current() if around is None else around.recorder
-        info = spec.begun(parent, recorded=sink is not None)
+        older = again() if parent is None else None
+        self._resumes = older.resumed if older is not None else None
+        info = spec.begun(parent, older, recorded=sink is not None)
         runner = spec.runner()
         self.run = FlowRun(info, runner, sink)
         if self.parent is not None:
             self.parent.add_execution(self)
-        self.account = FlowAccount(sink, info)
+        self.account = FlowAccount(sink, info, self._resumes)
         self.account.made(info, spec.fn, type(runner).__name__)
         self.call: Any = None
         self._before: State | None = None
@@ -217,9 +215,13 @@ class Execution:
         if self.account.flushes:
             await self._in_thread(self.account.flush)
 
-    def cancel(self) -> None:
-        """Stop the run, as somebody asked for; from any thread, without waiting for its end."""
-        self.stop.ask()
+    def cancel(self, error: RunError | None = None) -> None:
+        """Stop the run; from any thread, without waiting for its end.
+
+        Args:
+            error: What it is to end by; None where somebody asked for it to be cancelled.
+        """
+        self.stop.ask(error)
         self._let_go()
 
     def _let_go(self) -> None:
@@ -271,6 +273,8 @@ class Execution:
         parameters = Parameters(self.spec.bind(*self.args, **self.kwargs))
         masking.learn(parameters)
         self.run.info = replace(self.run.info, parameters=parameters)
+        if self._resumes is not None:  # it has its name
+            return
         with running(self.run.context):
             name = run_name(self.spec.run_name, self.spec.name, lambda: parameters)
         self.run.info = replace(self.run.info, name=name)
@@ -431,7 +435,7 @@ class Execution:
         state, info = effect.state, self.run.info
         if state.code is StateName.RUNNING:
             self.account.moved(state, 1)
-            tell(self.run.context, f"Began ({info.id})")
+            tell(self.run.context, f"{'Goes on' if self._resumes else 'Began'} ({info.id})")
         called = self.spec.hooks.get(state.type, ())
         run = runs.FlowRun(
             id=info.id,

@@ -8,10 +8,10 @@ from typing import Any
 from fanfold.engine import hooks
 from fanfold.engine.context import (
     FLOW_RUN,
+    Again,
     Parameters,
     ResultOptions,
     RunInfo,
-    again,
     current_tags,
     parent_id,
 )
@@ -55,20 +55,22 @@ class FlowSpec:
     in_memory: bool = True
     """Whether the value itself stays with the run, too."""
 
-    def begun(self, parent: RunInfo | None, *, recorded: bool) -> RunInfo:
+    def begun(self, parent: RunInfo | None, older: Again | None, *, recorded: bool) -> RunInfo:
         """Return what is known of a run that begins now.
 
         Args:
             parent: The flow run or task run that calls it.
+            older: The run that it does anew, or that goes on.
             recorded: Whether a history is kept of it.
         """
-        run_id = new_id()
+        resumed = older.resumed if older is not None else None
+        run_id = resumed.id if resumed is not None else new_id()
         prints = self.log_prints
-        older = again() if parent is None else None
+        replay = older.replay if older is not None else None
         return RunInfo(
             kind=FLOW_RUN,
             id=run_id,
-            name=self.name,
+            name=resumed.name if resumed is not None else self.name,
             of=self.name,
             version=self.version,
             tags=self.tags | current_tags() | (parent.tags if parent is not None else frozenset()),
@@ -77,6 +79,8 @@ class FlowSpec:
             parameters=Parameters(),
             retry_of=older.retry_of if older is not None else "",
             key_id=older.key_id if older is not None else "",
+            epoch=resumed.epoch if resumed is not None else 1,
+            replay=parent.replays if parent is not None else replay,
             started=datetime.now(UTC),
             results=self.results.over(parent.results) if parent is not None else self.results,
             log_level=level(),

@@ -16,7 +16,7 @@ from fanfold.engine.attempt import ended
 from fanfold.engine.limits import alarms
 from fanfold.engine.limits.alarms import Alarm, Interrupt
 from fanfold.engine.limits.deadlines import GRACE_S, take_back, throw
-from fanfold.values.errors import RunCancelled
+from fanfold.values.errors import Crashed, RunCancelled, RunError
 from fanfold.values.states import State, StateName
 
 if TYPE_CHECKING:
@@ -32,13 +32,21 @@ class Stop:
     def __init__(self) -> None:
         self.asked = False
         """Whether somebody wants the run to stop; it never becomes False again."""
+        self.error: RunError = RunCancelled(CANCELLED)
+        """What it ends by then."""
         self._bell = threading.Event()
         self._strike: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
-    def ask(self) -> None:
-        """Stop the code that is within reach, or the next that comes there; doesn't wait for it."""
+    def ask(self, error: RunError | None = None) -> None:
+        """Stop the code that is within reach, or the next that comes there; doesn't wait for it.
+
+        Args:
+            error: Why, where nobody asked for it to be cancelled; the first one counts.
+        """
         with self._lock:
+            if error is not None and not self.asked:
+                self.error = error
             self.asked = True
             self._bell.set()
             if self._strike is not None:
@@ -52,10 +60,10 @@ class Stop:
         """Sleep; for where nothing is to be interrupted but this.
 
         Raises:
-            RunCancelled: Somebody asked, before or meanwhile.
+            RunError: Somebody asked, before or meanwhile.
         """
         if self._bell.wait(seconds) and self.asked:
-            raise RunCancelled(CANCELLED)
+            raise self.error
 
     def arm(self, strike: Callable[[], None]) -> None:
         """Have this called once somebody asks.
@@ -83,7 +91,7 @@ def reach(stop: Stop, *, in_loop: bool = False) -> Generator[None]:
         in_loop: The code is that of the running asyncio task.
 
     Raises:
-        RunCancelled: The stop was asked for, before or meanwhile.
+        RunError: The stop was asked for, before or meanwhile.
         Interrupt: The time of something around is over; or the stop was asked for (`stop.asked`),
             and it struck on the way in or out.
     """
@@ -95,15 +103,17 @@ def reach(stop: Stop, *, in_loop: bool = False) -> Generator[None]:
         within.leave()  # once more: it may have struck where this was about to be done
         if not stop.asked:  # the time of something around is over
             raise
-        raise RunCancelled(CANCELLED) from None
+        raise stop.error from None
 
 
 def ended_by(stop: Stop, error: BaseException) -> State:
     """Return the state of a run that something outside of it ends."""
     if not stop.asked and not isinstance(error, Interrupt):
         return ended(None, error)
-    message = CANCELLED if stop.asked else ENDED_AROUND
-    return State(code=StateName.CANCELLED, message=message, error=RunCancelled(message))
+    why = stop.error if stop.asked else RunCancelled(ENDED_AROUND)
+    crashed = isinstance(why, Crashed)
+    code = StateName.CRASHED if crashed else StateName.CANCELLED
+    return State(code=code, message=str(why), error=why)
 
 
 class _InThread:

@@ -38,7 +38,7 @@ class ResumeChecks(OnPlaces):
                     label="Broken", message="no", problem=PROBLEM))  # fmt: skip
         history.take(RUN, owner)
 
-        again = resumed(RUN, runner="processes", host="two", process=2)
+        again = resumed(RUN, runner="processes", host="two", process=2, at_us=T0_US + 7)
         scribe.must(again, epochs={RUN: 2})
 
         found = record_of(history)
@@ -47,6 +47,7 @@ class ResumeChecks(OnPlaces):
         assert (found.name, found.parameters, found.tries) == ("calm-otter", {"x": "1"}, 2)
         assert (found.runner, found.host, found.process) == ("processes", "two", 2)
         assert (found.driver_epoch, found.resumed) == (2, 1)
+        assert found.driver_since_us == T0_US + 7
 
     def test_h5_a_resumed_run_goes_on_to_its_end(self, history: History) -> None:
         """It moves as a new one does, ends its lease, and may be resumed again."""

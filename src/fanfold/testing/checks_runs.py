@@ -78,7 +78,7 @@ class RunChecks(OnPlaces):
                 parent_task_run_id=key(8), retry_of=key(9), tags=("a", "b"),
                 parameters={"x": "'é'"}, entrypoint=made, runner="threads", host="box", process=42,
                 owner="", epoch=1, cancel_asked=False, created_us=T0_US, started_us=T0_US + 1,
-                ended_us=T0_US + 9, lines_dropped=5,
+                ended_us=T0_US + 9, lines_dropped=5, driver_since_us=T0_US,
             )
         ]  # fmt: skip
 

@@ -7,6 +7,7 @@
     │   ├── MappingMissingIterable    a map without anything to map over
     │   ├── MappingLengthMismatch     a map over inputs of different lengths
     │   ├── MissingContextError       only runs can do that, and there is none
+    │   ├── RunHeld                   somebody drives the run already
     │   ├── UnknownAdapter            nothing of that name is installed
     │   │   ├── UnknownRunner         no runner
     │   │   └── UnknownHistory        no history
@@ -17,7 +18,8 @@
     │   ├── UnfinishedRun             it isn't over yet
     │   ├── UpstreamFailed            it never started, for what it needs failed
     │   ├── Crashed                   its infrastructure failed too often
-    │   │   └── CrashedWithCluster    the whole cluster is gone
+    │   │   ├── CrashedWithCluster    the whole cluster is gone
+    │   │   └── RunTakenOver          somebody else goes on with it
     │   ├── RunCancelled              it was cancelled
     │   ├── RemoteError               stands in for an exception that can't travel
     │   └── MapError                  some elements of a map have no value, each for its own reason
@@ -43,6 +45,7 @@ worker's traceback. Every error pickles, for errors cross processes.
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from inspect import isgetsetdescriptor, ismemberdescriptor
 from typing import Any
@@ -74,6 +77,34 @@ class MappingLengthMismatch(UsageError, ValueError):
 
 class MissingContextError(UsageError, RuntimeError):
     """What was called makes sense only inside a run of a flow or a task."""
+
+
+class RunHeld(UsageError):
+    """Somebody drives the flow run already, so nobody else may resume it.
+
+    Args:
+        flow_run_id: The run.
+        host: Where it is driven; empty where that isn't known yet.
+        process: By which process there.
+        since_us: Since when, in microseconds since 1970.
+    """
+
+    def __init__(self, flow_run_id: str, host: str, process: int, since_us: int) -> None:
+        super().__init__(flow_run_id, host, process, since_us)
+        self.flow_run_id = flow_run_id
+        self.host = host
+        self.process = process
+        self.since_us = since_us
+
+    def __str__(self) -> str:
+        run = f"Flow run {self.flow_run_id}"
+        if not self.host:
+            return f"{run} was taken by another process just now, which goes on with it."
+        return (
+            f"{run} is driven by process {self.process} on {self.host} since "
+            f"{_in_utc(self.since_us)}, so nobody else resumes it. Wait for its end, or cancel it "
+            f"first: fanfold runs cancel {self.flow_run_id}"
+        )
 
 
 class UnknownAdapter(UsageError, LookupError):
@@ -147,6 +178,35 @@ class Crashed(RunError):
 
 class CrashedWithCluster(Crashed):
     """The whole cluster is gone for good. A flow that doesn't catch this is Crashed too."""
+
+
+class RunTakenOver(Crashed):
+    """Another process goes on with the flow run: what this one does for it doesn't count any more.
+
+    Args:
+        flow_run_id: The run.
+        host: Where it is driven now.
+        process: By which process there.
+        since_us: Since when, in microseconds since 1970.
+    """
+
+    def __init__(self, flow_run_id: str, host: str, process: int, since_us: int) -> None:
+        super().__init__(flow_run_id, host, process, since_us)
+        self.flow_run_id = flow_run_id
+        self.host = host
+        self.process = process
+        self.since_us = since_us
+
+    def __str__(self) -> str:
+        return (
+            f"Flow run {self.flow_run_id} was resumed by process {self.process} on {self.host} at "
+            f"{_in_utc(self.since_us)}, which goes on with it. What this process hadn't committed "
+            "by then doesn't count."
+        )
+
+
+def _in_utc(time_us: int) -> str:
+    return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 class RunCancelled(RunError):

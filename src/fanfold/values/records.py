@@ -50,6 +50,8 @@ class FlowRunRecord:
     """How often it was opened again after its end."""
     driver_epoch: int = 1
     """Under which `host` and `process` drive it; below `epoch` once somebody has taken it over."""
+    driver_since_us: int = 0
+    """Since when they do; 0 where an older version recorded it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

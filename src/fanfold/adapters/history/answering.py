@@ -220,7 +220,7 @@ _FLOW_RUN = (
     "id, flow, flow_runs.name, version, state, label, message, problem, tries, parent_id,"
     " parent_task_run_id, retry_of, tags, parameters, entrypoint, runner, host, process,"
     " leases.owner, leases.epoch, cancel_asked, created_us, started_us, ended_us, lines_dropped,"
-    " resumed, driver_epoch"
+    " resumed, driver_epoch, driver_since_us"
 )
 _TASK_RUN = (
     "id, flow_run_id, task, name, count, single, first, created_us, ended_us, seconds, counts,"
@@ -240,7 +240,7 @@ def _flow_run(row: Row) -> FlowRunRecord:
     (id_, flow, name, version, code, label, message, problem, tries, parent, parent_task) = row[:11]
     (retry_of, tags, parameters, entrypoint, runner, host, process, owner, epoch) = row[11:20]
     (cancel_asked, created_us, started_us, ended_us, lines_dropped) = row[20:25]
-    resumed, driver_epoch = row[25:]
+    resumed, driver_epoch, driver_since_us = row[25:]
     state = StateName(code)
     return FlowRunRecord(
         id=id_,
@@ -270,6 +270,7 @@ def _flow_run(row: Row) -> FlowRunRecord:
         lines_dropped=lines_dropped,
         resumed=resumed,
         driver_epoch=driver_epoch,
+        driver_since_us=driver_since_us,
     )
 
 

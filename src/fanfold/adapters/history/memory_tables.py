@@ -151,6 +151,7 @@ class Tables:
             ended_us=None,
             lines_dropped=0,
             driver_epoch=epoch,
+            driver_since_us=fact.at_us,
         )
 
     @write.register
@@ -170,6 +171,7 @@ class Tables:
             ended_us=None,
             resumed=run.resumed + 1,
             driver_epoch=epoch,
+            driver_since_us=fact.at_us,
         )
 
     @write.register

@@ -36,7 +36,7 @@ FLOW_RUN = (
     *("id", "parent_id", "flow", "name", "state", "created_us", "started_us", "ended_us"),
     *("cancel_asked", "tries", "lines_dropped", "process", "version", "label", "message"),
     *("parent_task_run_id", "retry_of", "entrypoint", "runner", "host", "tags", "parameters"),
-    *("problem", "arguments", "driver_epoch"),
+    *("problem", "arguments", "driver_epoch", "driver_since_us"),
 )
 FLOW_RUN_CHANGES = (
     *("name", "state", "started_us", "ended_us", "tries", "lines_dropped", "label", "message"),
@@ -162,6 +162,7 @@ class Pages:
             "parameters": "{}",
             "problem": None,
             "driver_epoch": epoch,
+            "driver_since_us": fact.at_us,
         }
 
     @add.register
@@ -170,7 +171,7 @@ class Pages:
         run["state"] = int(StateName.PENDING)
         run["label"] = run["message"] = ""
         run["problem"] = run["ended_us"] = None
-        whose = (fact.version, fact.runner, fact.host, fact.process, epoch)
+        whose = (fact.version, fact.runner, fact.host, fact.process, epoch, fact.at_us)
         self.resumed.append(columns.stored((*whose, fact.flow_run_id)))
 
     @add.register
@@ -354,7 +355,7 @@ _TELL_KEY = (
 )
 _RESUME = (
     "update flow_runs set version = ?, runner = ?, host = ?, process = ?, driver_epoch = ?,"
-    " resumed = resumed + 1, cancel_asked = 0 where id = ?"
+    " driver_since_us = ?, resumed = resumed + 1, cancel_asked = 0 where id = ?"
 )
 _CHANGE_ARTIFACT = (
     "update artifacts set data = ?, description = coalesce(?, description), changed_us = ?"

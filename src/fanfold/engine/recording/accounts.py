@@ -3,11 +3,11 @@
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fanfold.engine.calls import Call
 from fanfold.engine.chunking import Span
-from fanfold.engine.context import RunInfo
+from fanfold.engine.context import Resumed, RunInfo
 from fanfold.engine.failures import capture
 from fanfold.engine.keys.makers import InParts, Parts
 from fanfold.engine.recording import lines, sinks
@@ -19,6 +19,9 @@ from fanfold.values.messages import Detail, Report
 from fanfold.values.states import WITH_VALUE, State, StateName
 from fanfold.values.times import now_us
 from fanfold.values.usage import Costs
+
+if TYPE_CHECKING:
+    from fanfold.engine.recording.writer import Stopper
 
 FLUSH_S = 1.0
 """That the end of an outermost flow run waits for the history, at most; a commit takes some ms."""
@@ -122,24 +125,30 @@ class FlowAccount:
     Args:
         sink: Takes what is to be recorded.
         info: Of the run.
+        resumes: How it was before, where it is one that is resumed.
     """
 
-    def __init__(self, sink: Sink | None, info: RunInfo) -> None:
+    def __init__(self, sink: Sink | None, info: RunInfo, resumes: Resumed | None = None) -> None:
         self.sink = sink
+        self._resumes = resumes
         self._id = info.id
         self._fn: Callable[..., Any] | None = None
         self._outermost = info.flow is None and not info.parent_id
         self._over = False
 
     def made(self, info: RunInfo, fn: Callable[..., Any], runner: str) -> None:
-        """Tell that it came into being."""
+        """Tell that it came into being, or that it is opened again."""
         self._fn = fn
-        if self.sink is not None:
+        if self.sink is None:
+            return
+        if self._resumes is not None:
+            self.sink.put(sinks.flow_run_resumed, info, runner, now_us())
+        else:
             self.sink.put(sinks.flow_run_made, info, fn, runner, now_us())
 
     def named(self, info: RunInfo, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Tell what it is called, and what it was called with: now, before its code changes it."""
-        if self.sink is None:
+        if self.sink is None or self._resumes is not None:
             return
         texts = {name: shown(value) for name, value in info.parameters.items()}
         kept = packed_flow(self._fn, args, kwargs)
@@ -153,6 +162,8 @@ class FlowAccount:
         failed = self._over and state.code not in WITH_VALUE
         # Now, so that no exception keeps the frames of the run alive until it is recorded.
         why = sinks.problem(capture(state.failure(), travels=False)) if failed else None
+        if self._resumes is not None:
+            tries += self._resumes.tries
         moved = (state.code, state.label, state.message, tries, why, now_us())
         self.sink.put(sinks.flow_run_moved, self._id, *moved)
 
@@ -162,12 +173,12 @@ class FlowAccount:
             lines.over(self._id)
 
     @contextmanager
-    def watched(self, cancel: Callable[[], None]) -> Generator[None]:
-        """Have a function called if somebody asks for the run to be cancelled meanwhile."""
+    def watched(self, stop: "Stopper") -> Generator[None]:
+        """Have a function called if the run is to be stopped meanwhile, see `Recorder.watch`."""
         if not isinstance(self.sink, Recorder):  # in another process; the driver's run is watched
             yield
             return
-        self.sink.watch(self._id, cancel)
+        self.sink.watch(self._id, stop)
         try:
             yield
         finally:

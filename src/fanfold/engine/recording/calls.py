@@ -112,15 +112,23 @@ class Link:
             self._history = self._load()
         return self._history
 
+    def owner(self) -> str:
+        """Return this process, as holder of leases.
+
+        Raises:
+            Exception: The history can't make one.
+        """
+        if not self._owner:
+            self._owner = self.history().owner()
+        return self._owner
+
     def record(self, batch: Batch) -> Receipt:
         """Have a batch recorded, its runs leased to this process.
 
         Raises:
             Exception: Nothing of it is recorded.
         """
-        if not self._owner:
-            self._owner = self.history().owner()
-        return record(self.history(), owned(batch, self._owner))
+        return record(self.history(), owned(batch, self.owner()))
 
     def cancelled(self) -> list[str]:
         """Return this process's runs that somebody asked to be cancelled.

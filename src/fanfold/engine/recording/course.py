@@ -90,6 +90,8 @@ class Course:
     def __init__(self, writer: str) -> None:
         self.kept = 0
         """Batches in the journal."""
+        self.epochs: dict[str, int] = {}
+        """Under which epochs flow runs are written that others have had before."""
         self.calling = False
         """Whether a call to the history is under way."""
         self._writer = writer
@@ -277,7 +279,18 @@ class Course:
             facts += [LinesDropped(flow_run_id=id, count=n) for id, n in self._dropped.items()]
             self._dropped.clear()
         self._number += 1
-        self._batch = Batch(writer=self._writer, number=self._number, facts=tuple(facts))
+        self._batch = Batch(
+            writer=self._writer,
+            number=self._number,
+            facts=tuple(facts),
+            epochs=self._epochs_of(facts),
+        )
+
+    def _epochs_of(self, facts: list[Fact]) -> dict[str, int]:
+        if not self.epochs:
+            return {}
+        named = {fact.flow_run_id for fact in facts}
+        return {run: epoch for run, epoch in self.epochs.items() if run in named}
 
     def _wake_at(self, now: float) -> float | None:
         times: list[float] = []

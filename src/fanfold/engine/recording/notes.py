@@ -21,6 +21,7 @@ from fanfold.values.facts import (
     FlowRunMade,
     FlowRunMoved,
     FlowRunNamed,
+    FlowRunResumed,
     KeyTold,
     LinesDropped,
     LogLine,
@@ -61,6 +62,18 @@ def flow_run_made(
         retry_of=info.retry_of,
         tags=tuple(sorted(info.tags)),
         entrypoint=entrypoints.of(fn) if fn is not None else "",
+        runner=runner,
+        host=host(),
+        process=os.getpid(),
+        at_us=at_us,
+    )
+
+
+def flow_run_resumed(info: RunInfo, runner: str, at_us: int) -> FlowRunResumed:
+    """Tell that a flow run is opened again, here."""
+    return FlowRunResumed(
+        flow_run_id=info.id,
+        version=info.version,
         runner=runner,
         host=host(),
         process=os.getpid(),

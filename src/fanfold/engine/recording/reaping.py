@@ -130,7 +130,7 @@ def reap(history: History, owner: str) -> list[FlowRunRecord]:
         for lease in leases:
             run = by_id.get(lease.name)
             if run is not None and _is_crashed(run.state):
-                _crash(history, run, lease)
+                crash(history, run, lease)
                 crashed.append(run)
         history.release(owner, [lease.name for lease in leases])
         if len(leases) < LEASES_AT_ONCE:
@@ -138,14 +138,17 @@ def reap(history: History, owner: str) -> list[FlowRunRecord]:
     return crashed
 
 
-def _is_crashed(state: StateName) -> bool:
-    """Return whether a run in that state is crashed when nobody holds it any more."""
-    # A suspended one has no process: somebody takes it up when it is resumed.
-    return not state.final and state is not StateName.SUSPENDED
+def crash(history: History, run: FlowRunRecord, lease: Lease) -> None:
+    """Record that a run and all that was open in it have crashed, which ends the lease.
 
+    Args:
+        history: The history.
+        run: The run, as it is recorded.
+        lease: Under which that is written.
 
-def _crash(history: History, run: FlowRunRecord, lease: Lease) -> None:
-    """Record that a run and all that was open in it have crashed."""
+    Raises:
+        HistoryUnavailable: Some of it isn't recorded; it may be done again.
+    """
     writer, number, epochs = new_id(), 0, {run.id: lease.epoch}
     heard_us = max(run.created_us, run.started_us or 0)
     now = now_us()
@@ -163,6 +166,12 @@ def _crash(history: History, run: FlowRunRecord, lease: Lease) -> None:
         at_us=now,
     )
     record(history, Batch(writer=writer, number=number + 1, facts=(moved,), epochs=epochs))
+
+
+def _is_crashed(state: StateName) -> bool:
+    """Return whether a run in that state is crashed when nobody holds it any more."""
+    # A suspended one has no process: somebody takes it up when it is resumed.
+    return not state.final and state is not StateName.SUSPENDED
 
 
 def _open_task_runs(history: History, flow_run_id: str) -> Iterator[list[TaskRunRecord]]:

@@ -15,19 +15,24 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from fanfold.engine import registry, settings
 from fanfold.engine.settings.kinds import OFF
+from fanfold.values.errors import HistoryUnavailable
 
 if TYPE_CHECKING:
-    from fanfold.engine.recording.writer import Writer
+    from fanfold.engine.recording.writer import Stopper, Writer
     from fanfold.ports.history import History
+    from fanfold.values.records import Lease
 
 CLOSE_S = 2.0
 """How long the end of a process waits for its history."""
 IDLE_S = 30.0
 """A recorder that was told nothing for so long lets go of its history, until it is told more."""
+TAKE_S = 30.0
+"""How long somebody who wants to resume a run waits for the history, at most."""
 ITEMS_AT_ONCE = 5_000
 """That facts are made of before the writer looks at anything else."""
 
@@ -61,7 +66,7 @@ class Recorder:
     def _begin(self) -> None:
         self._writer: Writer | None = None
         self._queue: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
-        self._watched: dict[str, Callable[[], None]] = {}
+        self._watched: dict[str, Stopper] = {}
         self._asleep = True
         """Whether the writer has to be woken, or started, for what is put."""
         self._bell = threading.Lock()  # rung by a release: safe even in a signal's handler
@@ -96,14 +101,36 @@ class Recorder:
         self._wake()
         return passed.wait(timeout_s)
 
-    def watch(self, flow_run_id: str, cancel: Callable[[], None]) -> None:
-        """Have a function called, once, soon after somebody asks for a run to be cancelled.
+    def take(self, flow_run_id: str) -> "Lease | None":
+        """Lease a run that has ended or died to this process; None if that can't be.
+
+        What is put for it from then on is recorded in the lease's epoch.
+
+        Raises:
+            HistoryError: The history doesn't let that be known.
+        """
+        self.flush(TAKE_S)  # it may have ended here, a moment ago
+        answers: SimpleQueue[Lease | Exception | None] = SimpleQueue()
+        self._queue.append((_claim, (flow_run_id, answers.put)))
+        self._wake()
+        try:
+            answer = answers.get(timeout=TAKE_S)
+        except Empty:
+            raise HistoryUnavailable(f"The history doesn't answer within {TAKE_S:g} s.") from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def watch(self, flow_run_id: str, stop: "Stopper") -> None:
+        """Have a function called, once, soon after a run is to be stopped.
+
+        That is when somebody asks for it to be cancelled, or goes on with it elsewhere.
 
         Args:
             flow_run_id: A run that was put.
-            cancel: Called in a thread of the recorder; must not block for long.
+            stop: Called in a thread of the recorder; must not block for long.
         """
-        self._watched[flow_run_id] = cancel
+        self._watched[flow_run_id] = stop
         self._wake()
 
     def unwatch(self, flow_run_id: str) -> None:
@@ -225,6 +252,8 @@ class Recorder:
                 return taken > 0
             if make is _mark:
                 writer.course.mark(*args)
+            elif make is _claim:
+                writer.claim(*args)
             else:
                 writer.take(make, args, now)
         return True
@@ -282,6 +311,10 @@ def _made(url: str) -> Recorder:
 
 def _mark() -> None:
     """Stand in the queue for a `flush`."""
+
+
+def _claim() -> None:
+    """Stand in the queue for a `take`."""
 
 
 def _forget() -> None:

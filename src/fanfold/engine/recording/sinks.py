@@ -42,6 +42,7 @@ class Later:
 
 
 flow_run_made = Later("flow_run_made")
+flow_run_resumed = Later("flow_run_resumed")
 flow_run_named = Later("flow_run_named")
 flow_run_moved = Later("flow_run_moved")
 task_run_made = Later("task_run_made")

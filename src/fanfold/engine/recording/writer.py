@@ -2,11 +2,12 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from fanfold.engine.recording import reaping
+from fanfold.engine.recording import reaping, taking
 from fanfold.engine.recording.calls import Caller, Link, Outcome
 from fanfold.engine.recording.chores import ASK_S, PRUNE_S, Chore, Chores
 from fanfold.engine.recording.course import Course, Deliver, Keep, Record, Rest, facts_of
@@ -15,15 +16,26 @@ from fanfold.engine.recording.pruning import Pruning
 from fanfold.engine.recording.spool import FOLDER, Spool
 from fanfold.engine.recording.trouble import Trouble
 from fanfold.ports.history import History
-from fanfold.values.errors import HistoryError, HistoryUnavailable
-from fanfold.values.facts import Batch, FlowRunMade, FlowRunMoved, now_us
+from fanfold.values.errors import HistoryError, HistoryUnavailable, RunTakenOver
+from fanfold.values.facts import Batch, FlowRunMade, FlowRunMoved, Receipt, now_us
 from fanfold.values.ids import new_id
-from fanfold.values.records import Retention
+from fanfold.values.records import Lease, Retention
 
-RECORD, DELIVER = "record", "deliver"
+RECORD, DELIVER, TAKE = "record", "deliver", "take"
 
 logger = logging.getLogger("fanfold.history")
-Cancels = dict[str, Callable[[], None]]
+
+
+class Stopper(Protocol):
+    """Stops a flow run's code, from any thread, without waiting for its end."""
+
+    def __call__(self, error: RunTakenOver | None = None, /) -> None:
+        """Stop it: None where somebody asked for it to be cancelled."""
+        ...
+
+
+Watched = dict[str, Stopper]
+Answer = Callable[[Lease | Exception | None], None]
 
 
 class Writer:
@@ -57,6 +69,10 @@ class Writer:
         self._spool = Spool(home / FOLDER, url)
         self._chores = Chores()
         self._trouble = Trouble(url, self._spool)
+        self._asked: deque[tuple[str, Answer]] = deque()
+        """Runs that this process wants to drive, and who is told whether it may."""
+        self._taken_over: dict[str, RunTakenOver] = {}
+        """What the last batch showed to be driven by others by now."""
 
     def take(self, make: Callable[..., Any], args: tuple[Any, ...], now: float) -> None:
         """Make facts of what was put."""
@@ -72,7 +88,16 @@ class Writer:
                 self.open.discard(fact.flow_run_id)
         self.course.add(facts, now)
 
-    def step(self, now: float, watched: Cancels, *, closing: bool) -> float | None:
+    def claim(self, flow_run_id: str, answer: Answer) -> None:
+        """Lease a run to this process that has ended or died, as soon as the history is free.
+
+        Args:
+            flow_run_id: The run.
+            answer: Called with the lease, None if another has it, or what failed.
+        """
+        self._asked.append((flow_run_id, answer))
+
+    def step(self, now: float, watched: Watched, *, closing: bool) -> float | None:
         """Do the next thing, which takes no longer than a write to a disk.
 
         Args:
@@ -88,7 +113,7 @@ class Writer:
             self._over(outcome, now, watched)
         match self.course.next(now):
             case Record(batch=batch):
-                self._caller.start(RECORD, lambda: self._link.record(batch))
+                self._caller.start(RECORD, lambda: self._record(batch))
             case Keep(batch=batch):
                 self._keep(batch, now)
             case Deliver():
@@ -118,9 +143,11 @@ class Writer:
         """Touch nothing of the parent's in a forked child."""
         self._spool.forget()
 
-    def _over(self, outcome: Outcome, now: float, watched: Cancels) -> None:
+    def _over(self, outcome: Outcome, now: float, watched: Watched) -> None:
         """Take in what became of a call."""
         error, what = outcome.error, outcome.what
+        if what == TAKE:
+            self._taken(outcome)
         if error is not None:
             self._trouble.why = str(error) or type(error).__name__
             if what in (RECORD, DELIVER) or isinstance(error, HistoryUnavailable):
@@ -129,6 +156,7 @@ class Writer:
             logger.warning("The history can't be looked after", exc_info=error)
         if what in (RECORD, DELIVER):  # told before those who wait for it go on
             self._trouble.refused(outcome.value)
+            _stop(self._taken_over, watched)
         self.course.done(delivered=what == DELIVER)
         match what:
             case "record" | "deliver":
@@ -144,8 +172,30 @@ class Writer:
                 self._chores.done(what, now, self._link.renewal_s)
             case "prune":
                 self._chores.done(what, now, 0.0 if outcome.value else PRUNE_S)
+            case "tend":
+                self._chores.done(what, now, None)
             case _:
-                self._chores.done("tend", now, None)
+                pass
+
+    def _record(self, batch: Batch) -> Receipt:
+        receipt = self._link.record(batch)
+        if receipt.refused:
+            self._taken_over = taking.taken_over(self._link.history(), receipt)
+        return receipt
+
+    def _take(self, flow_run_id: str) -> Lease | None:
+        if flow_run_id in self.open:  # its lease is this process's, which would be given it
+            return None
+        return taking.take(self._link.history(), self._link.owner(), flow_run_id)
+
+    def _taken(self, outcome: Outcome) -> None:
+        """Tell who asked for a run whether it is this process's now."""
+        flow_run_id, answer = self._asked.popleft()
+        lease = outcome.value
+        if lease is not None:
+            self.open.add(flow_run_id)
+            self.course.epochs[flow_run_id] = lease.epoch
+        answer(outcome.error or lease)
 
     def _keep(self, batch: Batch, now: float) -> None:
         if self.course.hangs:
@@ -178,9 +228,14 @@ class Writer:
             self._spool.remove()
 
     def _chore(
-        self, now: float, until: float | None, watched: Cancels, closing: bool
+        self, now: float, until: float | None, watched: Watched, closing: bool
     ) -> float | None:
         """Do what isn't about batches, if it is time for something; return when to come again."""
+        if self._asked and not (self.course.calling or self.course.in_memory):
+            flow_run_id = self._asked[0][0]
+            self.course.begin(now)
+            self._caller.start(TAKE, lambda: self._take(flow_run_id))
+            return now
         if not self._link.opened or not self.course.reachable(now):
             return until
         renewing = self._link.renewal_s is not None and bool(self.open)
@@ -206,7 +261,18 @@ class Writer:
                 return lambda: self._pruning.some(link.history(), now_us())
 
 
-def _cancel(flow_run_ids: list[str], watched: Cancels) -> None:
+def _stop(taken_over: dict[str, RunTakenOver], watched: Watched) -> None:
+    """Stop runs that others go on with, and tell them so."""
+    while taken_over:
+        flow_run_id, error = taken_over.popitem()
+        stop = watched.pop(flow_run_id, None)
+        if stop is None:
+            continue
+        logger.error("%s", error)
+        stop(error)
+
+
+def _cancel(flow_run_ids: list[str], watched: Watched) -> None:
     for flow_run_id in flow_run_ids:
         cancel = watched.pop(flow_run_id, None)
         if cancel is None:
