@@ -16,6 +16,7 @@ A subclass of `CachePolicy` with a `compute_key` of its own, or a function given
 `CachePolicy.from_cache_key_fn`, makes keys in any other way.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -162,6 +163,20 @@ def _shared(
 def _function_name(function: Callable[..., Any]) -> str:
     function = taken_apart(function)[0]
     return f"cache_key_fn={module_named(function)}.{function.__qualname__}"
+
+
+def ignored(key: KeyMaker | None, fn: Callable[..., Any]) -> frozenset[str] | None:
+    """Return the arguments that don't count for a key.
+
+    None where calls with equal arguments need not have equal keys, or have none.
+    """
+    if isinstance(key, OfInputs):
+        return frozenset(key.exclude)
+    if isinstance(key, Same):
+        return frozenset(inspect.signature(taken_apart(fn)[0]).parameters)
+    if isinstance(key, OfPolicies):
+        return frozenset(key.inputs.exclude) if key.inputs is not None else frozenset()
+    return frozenset() if isinstance(key, KeyByFunction) else None
 
 
 def _flow_parameters(facts: KeyFacts) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fanfold import runtime
-from fanfold.caching import DEFAULT, NO_CACHE, KeyFacts, by_key_function, key_maker
+from fanfold.caching import DEFAULT, NO_CACHE, KeyFacts, by_key_function, ignored, key_maker
 from fanfold.engine import keys, registry, settings
 from fanfold.engine.binding import Bound
 from fanfold.engine.calls import Call
@@ -275,6 +275,7 @@ def _cache(
         else Lookup.merge(store, []),
         expires_in_s=expiration.total_seconds() if expiration is not None else float("inf"),
         in_memory=task.options.get("cache_result_in_memory", True),
+        ignored=ignored(key, task.fn),
         reads=reads,
         serializer=info.results.serializer or held.results_default_serializer,
         name=functools.partial(_object_name, template) if template is not None else None,

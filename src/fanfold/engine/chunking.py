@@ -7,7 +7,7 @@ balanced, and the cluster sees a few hundred chunks whatever the map's length.
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fanfold.values.resources import Slots
 
@@ -50,6 +50,8 @@ class Batch:
     """They were in a chunk whose worker was lost: they travel by themselves."""
     copy_of: str = ""
     """Id of a silent chunk that has the same elements; whichever comes home first counts."""
+    after: str = ""
+    """Id of a chunk that has kept something under the keys that these elements may have."""
 
     def __len__(self) -> int:
         return sum(stop - start for start, stop in self.spans)
@@ -65,8 +67,8 @@ class Batch:
             if not size:
                 left = ((start + room, stop), *self.spans[at + 1 :])
                 rest = tuple(span for span in left if span[0] < span[1])
-                tail = Batch(spans=rest, suspect=self.suspect) if rest else None
-                return Batch(spans=tuple(taken), suspect=self.suspect), tail
+                tail = replace(self, spans=rest, copy_of="") if rest else None
+                return replace(self, spans=tuple(taken), copy_of=""), tail
         return self, None
 
     def elements(self) -> Sequence[int]:
@@ -178,7 +180,8 @@ def joined(spans: list[Span]) -> list[Span]:
 def take(todo: deque[Batch], count: int) -> Batch:
     """Take up to `count` elements off the front of the queue.
 
-    A suspect batch travels by itself. Short batches of others are joined until the count is full.
+    A suspect batch travels by itself. Short batches of others are joined until the count is full,
+    if they come after the same chunk.
     """
     batch = todo.popleft()
     if batch.suspect:
@@ -193,17 +196,17 @@ def take(todo: deque[Batch], count: int) -> Batch:
         count -= len(head)
         if tail is not None:
             todo.appendleft(tail)
-        if not count or not todo or todo[0].suspect:
+        if not count or not todo or todo[0].suspect or todo[0].after != batch.after:
             break
         batch = todo.popleft()
-    return parts[0] if len(parts) == 1 else merge(parts)
+    return parts[0] if len(parts) == 1 else replace(merge(parts), after=batch.after)
 
 
 def cut(batch: Batch) -> list[Batch]:
     """Cut what a lost worker held into `PIECES` suspect batches at most, at last single ones."""
     size_of_piece = -(-len(batch) // PIECES)
     pieces: list[Batch] = []
-    rest: Batch | None = Batch(spans=batch.spans, suspect=True)
+    rest: Batch | None = replace(batch, suspect=True, copy_of="")
     while rest is not None:
         head, rest = rest.split(size_of_piece)
         pieces.append(head)

@@ -14,6 +14,7 @@ from fanfold.engine.losses import Losses
 from fanfold.engine.recording.accounts import Account
 from fanfold.engine.sources import Sources
 from fanfold.engine.tries import Tries
+from fanfold.engine.twins import twins
 from fanfold.values.errors import (
     ClusterLost,
     CrashedWithCluster,
@@ -43,6 +44,7 @@ class Ends(Columns):
         self._stalled: list[Batch] = []
         self._tries = Tries()
         self._losses = Losses(call.infrastructure_retries)
+        self._twins = twins(call)
 
     def _finish_all(self, batch: Batch, state: StateName, error: InfrastructureError) -> list[Span]:
         kind = CrashedWithCluster if isinstance(error, ClusterLost) else NO_VALUE[state.type]
@@ -65,6 +67,7 @@ class Ends(Columns):
         self.left -= 1
         if self.account is not None:
             self.account.ended(index, state, detail)
+        self._todo.extend(self._twins.freed([(index, index + 1)]))
         hooks = self.call.spec.hooks
         if hooks is not None and hooks.failure and state.type is StateType.FAILED:
             self.unannounced.append(index)
@@ -104,6 +107,7 @@ class Ends(Columns):
         self._todo.clear()
         self._stalled.clear()
         self._tries.drop()
+        self._twins.drop()
         detail = Detail(attempts=0, failure=_without_traceback(error))
         news: list[Span] = []
         for span in (*spans, *waiting):

@@ -4,7 +4,7 @@ A call is a run of one element, a submit too.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from fanfold.engine.packing import Packed, pack_inputs, pack_spec
 from fanfold.engine.patience import Wait
 from fanfold.engine.readiness import Readiness
 from fanfold.engine.results.lookup import Lookup
+from fanfold.engine.results.segments import Index
 from fanfold.engine.sources import Sources
 from fanfold.engine.spec import TaskSpec
 from fanfold.engine.work import Work
@@ -76,6 +77,8 @@ class Run(Ends):
         self.inputs_of_failed: Sources | None = None
         """Once it is over: what it was called with, if some element has no value."""
         self.lost_needs: list[Ref] = []
+        self._kept: dict[str, Mapping[str, bytes]] = {}
+        """What chunks staged that others come after, by their ids."""
         self.announcing = 0
         """Calls of hooks that are under way."""
         if call.part is not None:
@@ -152,11 +155,15 @@ class Run(Ends):
             self._losses.read()
         self._pace.learn(report.reached, report.seconds)
         self.commits.stage(report.staged, done, self._now)
-        return [
+        news = [
             match.span()
             for start, stop in done.spans
             for match in FINAL_STRETCH.finditer(self.states, start, stop)
         ]
+        if free := self._twins.freed(news, flight.id):
+            self._todo.extend(free)
+            self._kept[flight.id] = report.staged
+        return news
 
     def looked(self, chunks: list[str], stuck: list[str]) -> list[Span]:
         """Take in which silent chunks are stuck."""
@@ -290,6 +297,7 @@ class Run(Ends):
             slots=slots.now,
             kills=self.session.traits.kills,
             known=self._known(),
+            made=self._made(batch.after),
             rerun=self.session.traits.recovers,
         )
         self.flights.leave(chunk_id, batch, needs, self._now)
@@ -311,6 +319,7 @@ class Run(Ends):
         What the caller brought is kept, so that lost values can be made again from it.
         """
         self._ready = Readiness(Sources(), 0)
+        self._kept.clear()
         if any(self.states[index] not in WITH_VALUE for index in self.details):
             self.inputs_of_failed = self.inputs_of_failed or self.call.sources
         if self._sources is not None:
@@ -321,7 +330,7 @@ class Run(Ends):
     # How.
 
     def _enqueue(self, spans: Iterable[Span]) -> None:
-        self._todo.extend(Batch(spans=(span,)) for span in spans)
+        self._todo.extend(Batch(spans=(span,)) for span in self._twins.first(spans))
 
     def _place(self, done: Batch, report: Report, ref: Ref) -> None:
         codes = b"".join(bytes([code]) * count for code, count in report.states)
@@ -385,6 +394,13 @@ class Run(Ends):
         known = self.commits.lookup(cache.store)
         # Even an empty one tells the chunk to try what it finds: it may be damaged.
         return Lookup.merge(cache.store, []) if known is None else known
+
+    def _made(self, chunk_id: str) -> Lookup | None:
+        """Return what a chunk has kept that others come after."""
+        cache, tables = self.call.spec.cache, self._kept.get(chunk_id)
+        if cache is None or not tables:
+            return None
+        return Lookup.merge(cache.store, [Index(tables=tables)])
 
     def _travelling_spec(self) -> TaskSpec | bytes | None:
         if not self.remote:

@@ -460,7 +460,7 @@ class Shift:
 
     def _found(self, effect: Find) -> Any:
         assert self.keeper is not None
-        return self.keeper.find(self._arguments(effect.row))
+        return self.keeper.found(self._arguments(effect.row))
 
     def _kept(self, effect: Keep) -> Any:
         assert self.keeper is not None

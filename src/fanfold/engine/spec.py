@@ -166,6 +166,8 @@ class CacheSpec:
     expires_in_s: float = float("inf")
     in_memory: bool = True
     """Whether the value itself goes on, too; False leaves a reference to what is stored."""
+    ignored: frozenset[str] | None = None
+    """Arguments that don't count for the key; None where equal arguments need not have one key."""
     reads: bool = True
     """Whether what is there may be taken as the result."""
     serializer: Any = None

@@ -52,6 +52,8 @@ class Work:
     """Whether the process may be ended to stop an element that overruns its time limit."""
     known: Lookup | None = None
     """What this run has staged so far, where values of it were lost."""
+    made: Lookup | None = None
+    """What others of this run have made under the keys that its elements may have."""
     rerun: bool = False
     """The cluster may run it again by itself, so it looks for its own segment first."""
 

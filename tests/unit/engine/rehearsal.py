@@ -17,7 +17,7 @@ from fanfold.engine.inputs import Column, Literal
 from fanfold.engine.patience import Patience
 from fanfold.engine.run import Run
 from fanfold.engine.sources import From, Given, Sources
-from fanfold.engine.spec import Layout, TaskSpec
+from fanfold.engine.spec import CacheSpec, Layout, TaskSpec
 from fanfold.engine.story import story
 from fanfold.engine.work import Work
 from fanfold.values.errors import ChunkCancelled, InfrastructureError, ValuesLost, WorkerLost
@@ -88,13 +88,13 @@ class Rehearsal:
         count: int,
         *,
         patience: Patience | None = None,
+        cache: CacheSpec | None = None,
         **limits: Any,
     ) -> Run:
         """Make a run and start it."""
+        info = RunInfo(kind="Task run", id=name, name=name)
         call = Call(
-            spec=TaskSpec(
-                fn=len, layout=Layout(), info=RunInfo(kind="Task run", id=name, name=name)
-            ),
+            spec=TaskSpec(fn=len, layout=Layout(), info=info, cache=cache),
             sources=sources,
             count=count,
             limits=Limits(**limits),

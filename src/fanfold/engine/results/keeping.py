@@ -15,6 +15,7 @@ from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.results.payloads import RAW, encoding, raw
 from fanfold.engine.results.segments import Index, Record, Segment
 from fanfold.engine.results.stored import Stored
+from fanfold.engine.results.turns import Turns
 from fanfold.engine.spec import CacheSpec, TaskSpec
 from fanfold.ports.results import Buffer
 from fanfold.values.errors import KeyNotStable, StoreError, UsageError
@@ -46,6 +47,12 @@ class Keeper:
         hooks = spec.hooks
         self._at_hand = spec.info.single or (hooks is not None and bool(hooks.completion))
         """Whether what is found is wanted at once, not where somebody asks for it later."""
+        self._several = cache.reads and len(work.batch) > 1
+        """Whether a later element may have the key of an earlier one."""
+        self.found = Turns(self.find).find if self._several and spec.is_async else self.find
+        """As `find`; async elements wait for others that make the same."""
+        self._here: dict[bytes, tuple[Record, str, Sequence[Buffer]]] = {}
+        """What this chunk has made itself, by key: records, names of objects, and payloads."""
         self.warnings: list[str] = []
         self.staged: dict[str, bytes] = {}
         """Packed index records by segment name."""
@@ -91,9 +98,13 @@ class Keeper:
             return key, Known(mine)
         if not reads:
             return key, None
+        if (here := self._found_here(key, now)) is not None:
+            return key, here
         if name is not None and cache.by_name:
             return key, self._named(key, name, now)
-        found = cache.lookup.find(key, now)
+        made = self._work.made
+        found = made.find(key, now) if made is not None else None
+        found = found or cache.lookup.find(key, now)
         if found is None or not (self._at_hand or self._doubted or found.codec == RAW):
             return key, found
         return key, self._read(found)
@@ -111,6 +122,8 @@ class Keeper:
         record = self._segment.append(
             key, payload, self._codec, self._expiry(), StateName.COMPLETED
         )
+        if self._several:
+            self._here[key] = record, self._name, payload
         return value if self._cache.in_memory else self._reference(record, self._name)
 
     def stage(self, values: list[Any]) -> None:
@@ -150,6 +163,16 @@ class Keeper:
         return time.time() + self._cache.expires_in_s
 
     # What is there.
+
+    def _found_here(self, key: bytes, now: float) -> Hit | Stored | None:
+        """Return what an earlier element of this chunk has made, which isn't written yet."""
+        record, name, payload = self._here.get(key, (None, "", ()))
+        if record is None or record.expiry <= now:
+            return None
+        found = self._reference(record, name)
+        return (
+            self._answer(found, stored.decode(found, b"".join(payload))) if self._at_hand else found
+        )
 
     def _read(self, found: Stored) -> Hit | Stored | None:
         """Return what was found, the value itself where that is wanted; None if it is damaged."""
@@ -224,6 +247,8 @@ class Keeper:
             state=StateName.COMPLETED,
         )
         self.staged[name] = segments.pack_records((record,))
+        if self._several:
+            self._here[key] = record, name, [payload]
         return value if cache.in_memory else self._reference(record, name)
 
     def _reference(self, record: Record, name: str) -> Stored:
@@ -238,8 +263,6 @@ class Keeper:
         )
 
     def _take_back(self, values: list[Any], parts: Sequence[Buffer]) -> None:
-        if self._cache.in_memory:
-            return
         whole = memoryview(b"".join(parts))
         for position, value in enumerate(values):
             if type(value) is Stored and value.segment == self._name:
