@@ -33,7 +33,7 @@ from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.results.object_names import filled_in, index_prefix, split_index_name
 from fanfold.engine.results.parts import Part
-from fanfold.engine.results.signing_keys import keyring_of
+from fanfold.engine.results.signing_keys import keyring_of, on_worker
 from fanfold.engine.results.transaction import joined
 from fanfold.engine.spec import CacheSpec, Hooks, TaskSpec, taken_apart
 from fanfold.engine.telling import level
@@ -243,12 +243,11 @@ def _kept(task: "Task[..., Any]", info: RunInfo) -> tuple[CacheSpec | None, Keyr
         persist = held.results_persist_by_default
     if not persist or held.tasks_disable_caching:
         return None, None
-    store, around = _store(info.results.storage), current()
-    apart = around is not None and around.send is not None
+    store = _store(info.results.storage)
     try:
-        keyring = keyring_of(store, makes=not apart)
+        keyring = keyring_of(store)
     except UsageError as error:
-        if not apart:
+        if not on_worker():
             raise
         _logger.warning("%s runs uncached in %s: %s", task.name, store, error)
         return None, None

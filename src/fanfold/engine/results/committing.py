@@ -1,8 +1,7 @@
-"""The driver's part in keeping: tasks' indexes, flows' results, transactions' records."""
+"""The driver's part in keeping: tasks' indexes and flows' results."""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +9,7 @@ from fanfold.engine.effects import Commit
 from fanfold.engine.results import object_names, segments
 from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.lookup import Lookup
-from fanfold.engine.results.payloads import RAW, from_raw, raw
+from fanfold.engine.results.payloads import RAW, raw
 from fanfold.engine.results.segments import Index
 from fanfold.engine.results.stored import Stored
 from fanfold.engine.run import Run
@@ -54,7 +53,8 @@ def write_index(run: Run, commit: Commit) -> None:
     cache = run.call.spec.cache
     assert cache is not None
     tables = {
-        _placed(cache.store, cache.folder, name): rows for name, rows in commit.records.items()
+        _placed(cache.store, cache.folder, name, rows): rows
+        for name, rows in commit.records.items()
     }
     name = object_names.index_name(cache.folder, run.id, EPOCH, commit.number)
     payload = segments.pack_index(tables, name, run.call.keyring)
@@ -84,56 +84,20 @@ def keep_flow_result(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransactionRecord:
-    """Where a transaction with a key keeps what was staged in it."""
+def _placed(store: ResultStore, folder: str, name: str, rows: bytes) -> str:
+    """Give a staged object the name that the user wants, and return what the index calls it.
 
-    store: ResultStore
-    key: str
-    serializer: Any = None
-
-    @property
-    def name(self) -> str:
-        """The object's name."""
-        return object_names.transaction_name(self.key)
-
-    def exists(self) -> bool:
-        """Return whether it was written.
-
-        Raises:
-            StoreError: The store can't be asked.
-        """
-        try:
-            self.store.read(self.name, 0, 0)
-        except StoreError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return False
-            raise
-        return True
-
-    def read(self) -> Any:
-        """Return its value, None if it wasn't written.
-
-        Raises:
-            StoreError: It can't be read.
-        """
-        return from_raw(self.serializer, self.store.read(self.name)) if self.exists() else None
-
-    def write(self, value: Any) -> None:
-        """Write it, in place of an older one.
-
-        Raises:
-            Exception: The value can't be serialized, or the object not be written.
-        """
-        self.store.write(self.name, [raw(self.serializer, value)])
-
-
-def _placed(store: ResultStore, folder: str, name: str) -> str:
-    """Give a staged object the name that the user wants, and return what the index calls it."""
+    Raises:
+        StoreError: It can't be read or written, or isn't what was staged.
+    """
     if not name.startswith(object_names.objects_prefix(folder)):
         return name
+    (record,) = segments.unpack_records(rows)
+    payload = store.read(name)
+    if segments.digest([payload]) != record.digest:
+        raise segments.Damaged(name, f"in {store} isn't what was staged there")
     wanted = object_names.split_staged_object_name(name)
-    store.write(wanted, [store.read(name)])
+    store.write(wanted, [payload])
     return wanted
 
 

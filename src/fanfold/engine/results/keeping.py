@@ -181,7 +181,8 @@ class Keeper:
         try:
             value = stored.load(found)
         except Exception as error:  # the call makes the value again
-            if not _is_missing(error) and not (found.codec == RAW and _is_other(error)):
+            other = found.codec == RAW and _is_other(error) and not self._cache.guarded
+            if not _is_missing(error) and not other:
                 self._complain(str(found), error)
             return None
         return self._answer(found, value)
@@ -194,6 +195,8 @@ class Keeper:
             digest = segments.digest([payload])
             if self._cache.lookup.expired(key, digest, now):
                 return None
+            if self._cache.guarded:
+                self._check_named(key, name, digest, now)
             found = Stored(
                 store=store,
                 segment=name,
@@ -208,6 +211,16 @@ class Keeper:
             if not _is_missing(error):
                 self._complain(f"{name} in {store}", error)
             return None
+
+    def _check_named(self, key: bytes, name: str, digest: bytes, now: float) -> None:
+        """Raise unless an index says that an object of the user's naming was last written so."""
+        committed = self._cache.lookup.find(key, now)
+        if committed is None or (committed.segment, committed.digest) != (name, digest):
+            raise segments.Damaged(
+                name,
+                f"in {self._cache.store} isn't what was committed last under this name, and others "
+                "may write there",
+            )
 
     def _answer(self, found: Stored, value: object) -> Hit | Stored:
         far = self._work.remote and found.length > TRAVELLING_BYTES

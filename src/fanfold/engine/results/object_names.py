@@ -4,6 +4,8 @@ tasks/FOLDER/index/RUN.EPOCH.NUMBER            commits what segments hold
 tasks/FOLDER/segments/RUN/CHUNK.ATTEMPT        what one try of a chunk staged
 tasks/FOLDER/objects/ATTEMPT/NAME              what is to become NAME when it is committed
 flows/FLOW/RUN                                 the result of a flow run
+transactions/KEY                               the record of a transaction
+signatures/NAME                                signs an object that holds nothing but a value
 NAME                                           a result where the user wants it
 """
 
@@ -14,7 +16,7 @@ from urllib.parse import quote, unquote
 
 from fanfold.values.errors import UsageError
 
-_OURS = re.compile(r"tasks/[^/]*/(index|segments|objects)/")
+_OURS = re.compile(r"signatures/|tasks/[^/]*/(index|segments|objects)/")
 _SEGMENT = re.compile(r"tasks/[^/]*/segments/")
 
 
@@ -66,6 +68,11 @@ def flow_result_name(flow: str, run_id: str) -> str:
 def transaction_name(key: str) -> str:
     """Return the name of a transaction's record."""
     return f"transactions/{quoted(key)}"
+
+
+def signature_name(name: str) -> str:
+    """Return the name of the index that signs an object of this name."""
+    return f"signatures/{name}"
 
 
 def is_segment(name: str) -> bool:

@@ -20,6 +20,7 @@ from secrets import token_hex
 from blake3 import blake3
 
 from fanfold.engine import settings
+from fanfold.engine.context import current
 from fanfold.engine.results.keyring import KEY_BYTES, Keyring
 from fanfold.ports.results import ResultStore
 from fanfold.values.errors import UsageError
@@ -30,21 +31,26 @@ KEY_FILE = "results.key"
 logger = logging.getLogger("fanfold.results")
 
 
-def keyring_of(store: ResultStore, *, makes: bool = True) -> Keyring | None:
+def keyring_of(store: ResultStore) -> Keyring | None:
     """Return the keys for what lies in a store; None if nobody else can write there.
 
-    Args:
-        store: Where results are kept.
-        makes: Whether a key is made where there is none.
-
     Raises:
-        UsageError: A key can't be read or made, or there is none and none is made.
+        UsageError: A key can't be read or made, or there is none on a worker.
         StoreError: The store can't be asked.
     """
     if store.private:
         return None
     named = settings.current().results_signing_keys
-    return _named(named) if named else _at_home(settings.home() / KEY_FILE, makes)
+    return _named(named) if named else _at_home(settings.home() / KEY_FILE)
+
+
+def on_worker() -> bool:
+    """Return whether this code runs inside a task in another process than the driver's.
+
+    No key is made there: it would be one that nobody else has.
+    """
+    around = current()
+    return around is not None and around.send is not None
 
 
 def _named(named: tuple[str, ...]) -> Keyring:
@@ -92,11 +98,11 @@ def _reason(error: Exception) -> str:
     return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
 
 
-def _at_home(path: Path, makes: bool) -> Keyring:
+def _at_home(path: Path) -> Keyring:
     try:
         text = _read(path)
     except FileNotFoundError:
-        if not makes:
+        if on_worker():
             raise UsageError(
                 "There is no key here to sign results with. Give workers whose tasks keep results "
                 "themselves the same results.signing_keys as the driver."
