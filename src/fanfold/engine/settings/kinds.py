@@ -120,7 +120,8 @@ def _keys(written: object, folder: str) -> tuple[str, ...]:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,16}", name, re.ASCII):
             raise ValueError(name)
         if not colon:
-            bytes.fromhex(source)
+            if not bytes.fromhex(source):
+                raise ValueError(name)
             KNOWN.add(source)
         elif not place or kind not in ("env", "file"):
             raise ValueError(kind)
