@@ -28,11 +28,12 @@ from fanfold.engine.flow import recorded_under
 from fanfold.engine.here import HERE
 from fanfold.engine.keys.forms import module_named
 from fanfold.engine.patience import Patience
-from fanfold.engine.results.committing import look_up, write_index
+from fanfold.engine.results.committing import write_index
 from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.lookup import Lookup
-from fanfold.engine.results.object_names import filled_in, index_prefix, split_index_name
+from fanfold.engine.results.object_names import filled_in
 from fanfold.engine.results.parts import Part
+from fanfold.engine.results.shelf import shelf
 from fanfold.engine.results.signing_keys import keyring_of, on_worker
 from fanfold.engine.results.transaction import joined
 from fanfold.engine.spec import CacheSpec, Hooks, TaskSpec, taken_apart
@@ -232,8 +233,8 @@ def kept_runs(task: "Task[..., Any]", around: ResultOptions) -> frozenset[str]:
     persist = held.results_persist_by_default if results.persist is None else results.persist
     if not persist:
         return frozenset()
-    names = _store(results.storage).names(index_prefix(_folder(task)))
-    return frozenset(split_index_name(name)[0] for name in names)
+    store = _store(results.storage)
+    return shelf(store, _folder(task), keyring_of(store)).runs()
 
 
 def _kept(task: "Task[..., Any]", info: RunInfo) -> tuple[CacheSpec | None, Keyring | None]:
@@ -269,9 +270,9 @@ def _cache(
         key=key or _key_of_call,
         store=store,
         folder=_folder(task),
-        lookup=look_up(store, _folder(task), keyring, single=info.single)
+        lookup=shelf(store, _folder(task), keyring).look_up(single=info.single)
         if reads
-        else Lookup.merge(store, []),
+        else Lookup(store=store),
         expires_in_s=expiration.total_seconds() if expiration is not None else float("inf"),
         in_memory=task.options.get("cache_result_in_memory", True),
         ignored=ignored(key, task.fn),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fanfold import task
+from fanfold.engine.results.segments import unpack_index
 
 
 def counted(calls: list[Any], **options: Any) -> Any:
@@ -39,8 +40,13 @@ def named(folder: Path) -> list[str]:
 
 
 def payloads(folder: Path) -> Iterator[bytes]:
-    """Return the content of all segments."""
-    return (path.read_bytes() for path in folder.glob("tasks/*/segments/*/*"))
+    """Return the content of all segments, and the values that indexes hold themselves."""
+    for path in folder.glob("tasks/*/segments/*/*"):
+        yield path.read_bytes()
+    for path in indexes(folder):
+        index = unpack_index(path.read_bytes(), str(path.relative_to(folder)), None)
+        if index.payload:
+            yield index.payload
 
 
 def indexes(folder: Path) -> list[Path]:

@@ -13,9 +13,10 @@ import pytest
 
 from fanfold import INPUTS, flow, task
 from fanfold.adapters.results.fsspec_store import FsspecStore
+from fanfold.engine.results.shelf import shelf_of
 from fanfold.engine.results.stored import Stored
 from fanfold.runtime import flow_run
-from tests.unit.keeping_tasks import counted
+from tests.unit.keeping_tasks import counted, indexes
 
 
 @pytest.fixture
@@ -101,25 +102,27 @@ def test_no_value_is_lost_when_storage_is_full(
 # Damage.
 
 
+@pytest.mark.parametrize("x", ["in a segment" * 2_000, "in its index"], ids=["big", "small"])
 def test_a_damaged_result_is_made_again_with_a_warning_that_names_it(
-    results: Path, caplog: pytest.LogCaptureFixture
+    x: str, results: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    calls: list[int] = []
+    calls: list[str] = []
     work = counted(calls, cache_policy=INPUTS)
-    flow(lambda: work(1))()
-    (segment,) = results.glob("tasks/*/segments/*/*")
-    content = bytearray(segment.read_bytes())
-    content[10] ^= 1
-    segment.write_bytes(content)
+    flow(lambda: work(x))()
+    damaged = next(results.glob("tasks/*/segments/*/*"), None) or indexes(results)[0]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    shelf_of.cache_clear()
 
-    states = [work(1, return_state=True), work(1, return_state=True)]
+    states = [work(x, return_state=True), work(x, return_state=True)]
 
     assert [(state.name, state.result()) for state in states] == [
-        ("Completed", ["result", 1]),
-        ("Cached", ["result", 1]),
+        ("Completed", ["result", x]),
+        ("Cached", ["result", x]),
     ]
-    assert calls == [1, 1]
-    assert segment.name in caplog.text and "is made again" in caplog.text
+    assert calls == [x, x]
+    assert damaged.name in caplog.text and "made again" in caplog.text
 
 
 @pytest.mark.parametrize("reader", ["all", "one"])
@@ -290,16 +293,18 @@ class Counting:
         return getattr(self.store, name)
 
 
-def test_a_hit_of_a_single_call_costs_two_requests(tmp_path: Path) -> None:
+def test_a_hit_of_a_single_call_costs_two_requests_at_most(tmp_path: Path) -> None:
     store: Any = Counting(str(tmp_path))
     work = counted([], cache_policy=INPUTS, result_storage=store)
-    work(1)
     work(1)
     store.requests.clear()
 
     assert work(1) == ["result", 1]
+    assert store.requests == ["names"], "this process has committed it, and holds it"
 
-    assert store.requests == ["names", "read"]
+    shelf_of.cache_clear()
+    assert work(1) == ["result", 1]
+    assert store.requests == ["names", "names", "read"], "another one reads it with its index"
 
 
 def test_results_in_memory_are_shared_in_the_process() -> None:

@@ -21,7 +21,7 @@ from fanfold.engine.effects import Announce, Commit, Event, Publish, Record, Rem
 from fanfold.engine.here import HERE
 from fanfold.engine.recording import accounts
 from fanfold.engine.recording.sinks import Sink
-from fanfold.engine.results.committing import write_index
+from fanfold.engine.results.committing import tidy, write_index
 from fanfold.engine.run import Run
 from fanfold.engine.story import story
 from fanfold.engine.work import Work
@@ -124,6 +124,7 @@ class _Caller:
             return
         try:
             write_index(self._run, effect)
+            tidy(self._run)
         except Exception as error:  # the run has its value; only later runs miss it
             self._run.warnings.append(f"The result of {self._run.name} isn't kept: {error}")
         self._heard.append({"committed": effect.number})

@@ -33,7 +33,7 @@ from fanfold.engine.effects import (
 )
 from fanfold.engine.recording.hearing import EARS
 from fanfold.engine.recording.sinks import LINE
-from fanfold.engine.results.committing import write_index
+from fanfold.engine.results.committing import tidy, write_index
 from fanfold.engine.run import Run
 from fanfold.engine.shift import MARK
 from fanfold.engine.story import story
@@ -262,6 +262,7 @@ class Dispatcher:
             except Exception as error:  # the run has its values; only later runs miss them
                 run.warnings.append(f"Results of {run.name} aren't kept: {error}")
             self._inbox.put((run, {"committed": effect.number}))
+            tidy(run)
 
         self._committer.submit(write)
 

@@ -13,7 +13,7 @@ from fanfold.engine.keys.makers import InParts
 from fanfold.engine.results import object_names, segments, stored
 from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.results.payloads import RAW, encoding, raw
-from fanfold.engine.results.segments import Index, Record, Segment
+from fanfold.engine.results.segments import INLINED, Index, Record, Segment
 from fanfold.engine.results.stored import Stored
 from fanfold.engine.results.turns import Turns
 from fanfold.engine.spec import CacheSpec, TaskSpec
@@ -30,6 +30,9 @@ FIRST_TOLD = 100
 TRAVELLING_BYTES = 65_536
 """A bigger value that was found is read again where it is wanted, instead of travelling there."""
 
+INLINED_BYTES = 16_384
+"""A bigger value of a call isn't held by its index, which is read whole by all that look there."""
+
 Answer = Stored | Known | Hit | BaseException | None
 
 
@@ -42,6 +45,8 @@ class Keeper:
         self._cache = cache
         self._codec, self._encode = encoding(cache.serializer)
         self._segment = Segment()
+        self._inlines = spec.info.single and not work.remote and cache.in_memory
+        """Whether a small value may lie in the index itself: that is one object instead of two."""
         self._object_names: dict[bytes, str] = {}
         """What users call the objects of elements that were looked up, by key."""
         hooks = spec.hooks
@@ -105,7 +110,8 @@ class Keeper:
         made = self._work.made
         found = made.find(key, now) if made is not None else None
         found = found or cache.lookup.find(key, now)
-        if found is None or not (self._at_hand or self._doubted or found.codec == RAW):
+        held = found is not None and found.segment in cache.lookup.held
+        if found is None or not (self._at_hand or self._doubted or held or found.codec == RAW):
             return key, found
         return key, self._read(found)
 
@@ -133,6 +139,9 @@ class Keeper:
             values: Of the chunk; where the write fails, references in it become values again.
         """
         if not len(self._segment):
+            return
+        if self._inlines and len(self._segment) == 1 and self._segment.size <= INLINED_BYTES:
+            self.staged[INLINED] = self._segment.alone()
             return
         parts = self._segment.parts(self._name, self._cache.secret)
         try:
@@ -179,7 +188,8 @@ class Keeper:
         if found.codec == RAW:
             found = replace(found, serializer=self._serializer)
         try:
-            value = stored.load(found)
+            payload = self._cache.lookup.held.get(found.segment)
+            value = stored.load(found) if payload is None else stored.decode(found, payload)
         except Exception as error:  # the call makes the value again
             other = found.codec == RAW and _is_other(error) and not self._cache.guarded
             if not _is_missing(error) and not other:
@@ -223,6 +233,9 @@ class Keeper:
             )
 
     def _answer(self, found: Stored, value: object) -> Hit | Stored:
+        if found.segment in self._cache.lookup.held:
+            # Its index may be merged and removed before somebody follows a reference to it.
+            return Hit(value)
         far = self._work.remote and found.length > TRAVELLING_BYTES
         return Hit(value) if self._at_hand and self._cache.in_memory and not far else found
 

@@ -1,12 +1,12 @@
-"""All committed results of a task by key: what a map's chunks look their elements up in."""
+"""Committed results of a task by key: what calls and chunks look their elements up in."""
 
 import struct
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from fanfold.engine.results import object_names
 from fanfold.engine.results.segments import RECORD_BYTES, Index
@@ -16,11 +16,23 @@ from fanfold.ports.results import ResultStore
 _ROW = struct.Struct("<16sQQ16sdBBI")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lookup:
-    """All committed results of a task by key: three bytes objects in all, cheap to pickle."""
+class Row(NamedTuple):
+    """What a table says of a key."""
 
-    store: ResultStore
+    key: bytes
+    offset: int
+    length: int
+    digest: bytes
+    expiry: float
+    codec: int
+    state: int
+    segment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Records of some indexes, sorted by key: three bytes objects in all, cheap to pickle."""
+
     segments: tuple[str, ...]
     keys: bytes
     """Sorted, 16 bytes each."""
@@ -36,25 +48,24 @@ class Lookup:
         object.__setattr__(self, "_heads", halves)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _lookup, (self.store, self.segments, self.keys, self.rows)
+        return _table, (self.segments, self.keys, self.rows)
 
     @classmethod
-    def merge(cls, store: ResultStore, indexes: Iterable[Index]) -> "Lookup":
-        """Build the table of some indexes of one store; of equal keys the newest one counts.
+    def merge(cls, indexes: Iterable[Index]) -> "Table":
+        """Build the table of some indexes; of equal keys the one that was written last counts.
 
-        That is the one in the segment that was written last; of other objects, the last one given.
+        That is the one in the newest segment; of other objects, the last one given.
         """
         rows: dict[bytes, bytes] = {}
         segments: dict[str, int] = {}
         tables = [named for index in indexes for named in index.tables.items()]
-        for segment, table in sorted(tables, key=_written):
+        for segment, table in sorted(tables, key=lambda named: object_names.written(named[0])):
             number = segments.setdefault(segment, len(segments)).to_bytes(4, "little")
             for start in range(0, len(table), RECORD_BYTES):
                 row = table[start : start + RECORD_BYTES]
                 rows[row[:16]] = row + number
         keys = sorted(rows)
         return cls(
-            store=store,
             segments=tuple(segments),
             keys=b"".join(keys),
             rows=b"".join(map(rows.__getitem__, keys)),
@@ -63,6 +74,45 @@ class Lookup:
     def __len__(self) -> int:
         return len(self.keys) // 16
 
+    def row(self, key: bytes) -> Row | None:
+        """Return what there is of a key of 16 bytes."""
+        at = bisect_left(self._heads, int.from_bytes(key[:8], "big"))
+        while (found := self.keys[at * 16 : at * 16 + 16]) < key and found:
+            at += 1
+        if found != key:
+            return None
+        row = _ROW.unpack_from(self.rows, at * _ROW.size)
+        return Row._make((*row[:-1], self.segments[row[-1]]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """Some committed results of a task in one store, in a few tables."""
+
+    store: ResultStore
+    tables: Sequence[Table] = ()
+    held: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """Payloads of small indexes that hold their value themselves, by the index's name."""
+
+    @classmethod
+    def merge(cls, store: ResultStore, indexes: Iterable[Index]) -> "Lookup":
+        """Build the look-up of some indexes as one table; the newest of equal keys counts."""
+        every = list(indexes)
+        held = {name: index.payload for index in every if index.payload for name in index.tables}
+        return cls(store=store, tables=(Table.merge(every),) if every else (), held=held)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.tables))
+
+    def row(self, key: bytes) -> Row | None:
+        """Return what was written last under a key of 16 bytes, expired or not."""
+        newest = None
+        for table in self.tables:
+            row = table.row(key)
+            if row is not None and (newest is None or _later(row, newest)):
+                newest = row
+        return newest
+
     def find(self, key: bytes, now: float) -> Stored | None:
         """Return where a key's value is; None if it isn't there or has expired.
 
@@ -70,35 +120,20 @@ class Lookup:
             key: 16 bytes.
             now: Unix seconds.
         """
-        at = self._place(key)
-        if at is None:
+        row = self.row(key)
+        if row is None or row.expiry <= now:
             return None
-        _, offset, length, digest, expiry, codec, _, number = _ROW.unpack_from(
-            self.rows, at * _ROW.size
-        )
-        if expiry <= now:
-            return None
-        return stored_at(self.store, self.segments[number], offset, length, digest, codec)
+        return stored_at(self.store, row.segment, row.offset, row.length, row.digest, row.codec)
 
     def expired(self, key: bytes, digest: bytes, now: float) -> bool:
         """Return whether a value of this key and content was kept, and only until before now."""
-        at = self._place(key)
-        if at is None:
-            return False
-        row = _ROW.unpack_from(self.rows, at * _ROW.size)
-        return row[3] == digest and row[4] <= now
-
-    def _place(self, key: bytes) -> int | None:
-        at = bisect_left(self._heads, int.from_bytes(key[:8], "big"))
-        while (found := self.keys[at * 16 : at * 16 + 16]) < key and found:
-            at += 1
-        return at if found == key else None
+        row = self.row(key)
+        return row is not None and row.digest == digest and row.expiry <= now
 
 
-def _lookup(store: ResultStore, segments: tuple[str, ...], keys: bytes, rows: bytes) -> Lookup:
-    return Lookup(store=store, segments=segments, keys=keys, rows=rows)
+def _later(row: Row, other: Row) -> bool:
+    return object_names.written(row.segment) >= object_names.written(other.segment)
 
 
-def _written(named: tuple[str, bytes]) -> str:
-    """Return when a segment was written, as its attempt's name has it; of others nothing."""
-    return named[0].rpartition(".")[2] if object_names.is_segment(named[0]) else ""
+def _table(segments: tuple[str, ...], keys: bytes, rows: bytes) -> Table:
+    return Table(segments=segments, keys=keys, rows=rows)

@@ -1,6 +1,8 @@
 """What the objects in a result store are called.
 
-tasks/FOLDER/index/RUN.EPOCH.NUMBER            commits what segments hold
+tasks/FOLDER/index/RUN.EPOCH.MAP.NUMBER        commits what segments hold
+tasks/FOLDER/index/RUN.EPOCH.MAP~WHEN.NUMBER   commits a value of a call, which it holds itself
+tasks/FOLDER/index/merged.TIER.ID.00000000     the same, of several indexes that it replaces
 tasks/FOLDER/segments/RUN/CHUNK.ATTEMPT        what one try of a chunk staged
 tasks/FOLDER/objects/ATTEMPT/NAME              what is to become NAME when it is committed
 flows/FLOW/RUN                                 the result of a flow run
@@ -18,6 +20,8 @@ from fanfold.values.errors import UsageError
 
 _OURS = re.compile(r"signatures/|tasks/[^/]*/(index|segments|objects)/")
 _SEGMENT = re.compile(r"tasks/[^/]*/segments/")
+_INDEX = re.compile(r"tasks/[^/]*/index/")
+_MERGED = "merged"
 
 
 def filled_in(template: str, of: str, variables: Mapping[str, Any]) -> str:
@@ -80,23 +84,57 @@ def is_segment(name: str) -> bool:
     return _SEGMENT.match(name) is not None
 
 
+def run_of_segment(name: str) -> str:
+    """Return the id of the map or call whose chunk staged a segment."""
+    return unquote(name.split("/")[3])
+
+
 def index_prefix(task_folder: str) -> str:
     """Return what the names of all of a task's indexes begin with."""
     return f"tasks/{quoted(task_folder)}/index/"
 
 
-def index_name(task_folder: str, run_id: str, epoch: int, number: int) -> str:
-    """Return the name of a run's index: made under a lease of this epoch, counted from 0.
+def index_name(
+    task_folder: str, run_id: str, epoch: int, map_id: str, number: int, when: str = ""
+) -> str:
+    """Return the name of an index.
 
-    The names of a run sort by epoch and number.
+    Args:
+        task_folder: The task's part of all its names.
+        run_id: The flow run that it belongs to; outside of flows, the map or call itself.
+        epoch: Of the lease under which the driver works on that run.
+        map_id: The map or call.
+        number: Counted from 1.
+        when: Where the index holds a value itself: an id that was made at that time.
     """
-    return f"{index_prefix(task_folder)}{quoted(run_id)}.{epoch:06d}.{number:08d}"
+    start = f"{index_prefix(task_folder)}{quoted(run_id)}.{epoch:06d}.{quoted(map_id)}"
+    return f"{start}~{when}.{number:08d}" if when else f"{start}.{number:08d}"
 
 
-def split_index_name(name: str) -> tuple[str, int, int]:
-    """Return run id, epoch and number of an index's name."""
-    run_id, epoch, number = name.rpartition("/")[2].rsplit(".", 2)
-    return unquote(run_id), int(epoch), int(number)
+def merged_index_name(task_folder: str, tier: int, merged_id: str) -> str:
+    """Return the name of an index that stands for others, which were merged `tier` times."""
+    return index_name(task_folder, _MERGED, tier, merged_id, 0)
+
+
+def split_index_name(name: str) -> tuple[str, int, str, int]:
+    """Return run id, epoch, map id and number of an index's name."""
+    run_id, epoch, map_id, number = name.rpartition("/")[2].rsplit(".", 3)
+    return unquote(run_id), int(epoch), unquote(map_id.partition("~")[0]), int(number)
+
+
+def tier(name: str) -> int | None:
+    """Return how often what an index names was merged; None if the index must stay as it is."""
+    run_id, epoch, _, _ = split_index_name(name)
+    if run_id == _MERGED:
+        return epoch
+    return 0 if epoch == 1 else None
+
+
+def written(name: str) -> str:
+    """Return what tells when an object was written: ids sort by time. Of users' own, nothing."""
+    if _SEGMENT.match(name):
+        return name.rpartition(".")[2]
+    return name.rpartition("~")[2].partition(".")[0] if _INDEX.match(name) else ""
 
 
 def segments_prefix(task_folder: str) -> str:

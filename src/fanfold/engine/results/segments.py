@@ -13,6 +13,7 @@ little-endian:
     trailer   "FFSG", version, number of records, bytes of payloads, digest of records and trailer
     index     "FFIX", version, key and signature, digest of it all but the signature, number of
               segments, name and records of each
+              (a segment without a name is the index itself: one record, then its payload)
     record    key, offset, length, digest of the payload, expiry, codec, state
 
 Pure but for `staged`, which reads through a `ResultStore`.
@@ -22,7 +23,7 @@ import hmac
 import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from blake3 import blake3
@@ -32,6 +33,8 @@ from fanfold.engine.results.payloads import PICKLE, size_bytes
 from fanfold.ports.results import Buffer, ResultStore
 from fanfold.values.errors import StoreError
 
+INLINED = ""
+"""Stands for the name of the index itself, which holds a small value beside its record."""
 NEVER = math.inf
 """The expiry of what is kept until somebody removes it."""
 DIGEST_BYTES = 16
@@ -90,6 +93,11 @@ class Segment:
         return len(self._records) // _RECORD.size
 
     @property
+    def size(self) -> int:
+        """Bytes of all payloads."""
+        return self._size
+
+    @property
     def records(self) -> list[Record]:
         """What was appended, in that order."""
         return unpack_records(self.packed)
@@ -126,6 +134,10 @@ class Segment:
         self._size += length
         return record
 
+    def alone(self) -> bytes:
+        """Return the only element as `pack_index` takes what an index is to hold itself."""
+        return b"".join([self.packed, *self._payloads])
+
     def parts(self, name: str, secret: bytes) -> Sequence[Buffer]:
         """Return what to write as the segment of this name, footer included.
 
@@ -146,6 +158,8 @@ class Index:
 
     tables: Mapping[str, bytes]
     """Packed records by segment name."""
+    payload: bytes = b""
+    """Of the only value, where the index holds it itself."""
 
     def __len__(self) -> int:
         return sum(map(len, self.tables.values())) // _RECORD.size
@@ -243,7 +257,8 @@ def pack_index(
     """Return the index object that commits these records of these segments.
 
     Args:
-        segments: Records by segment name, as objects or packed.
+        segments: Records by segment name, as objects or packed; under `INLINED` one packed record,
+            then its payload.
         name: The object's; under another one nobody believes it.
         keyring: Signs it; None where nobody else can write.
     """
@@ -251,7 +266,8 @@ def pack_index(
     for segment, records in segments.items():
         table = records if isinstance(records, bytes) else pack_records(records)
         letters = segment.encode()
-        body += [_ENTRY.pack(len(letters), len(table) // _RECORD.size), letters, table]
+        count = len(table) // _RECORD.size if letters else 1
+        body += [_ENTRY.pack(len(letters), count), letters, table]
     content = b"".join(body)
     key_id, signature = UNSIGNED
     if keyring is not None:
@@ -292,13 +308,21 @@ def unpack_index(payload: Buffer, name: str, keyring: Keyring | None) -> Index:
         raise Damaged(name, problem)
     (count,) = struct.unpack_from("<I", content)
     tables: dict[str, bytes] = {}
+    inlined = b""
     at = 4
     for _ in range(count):
         letters, records = _ENTRY.unpack_from(content, at)
         start = at + _ENTRY.size + letters
         at = start + records * _RECORD.size
-        tables[str(content[start - letters : start], "utf-8")] = bytes(content[start:at])
-    return Index(tables=tables)
+        table = bytes(content[start:at])
+        if letters:
+            tables[str(content[start - letters : start], "utf-8")] = table
+            continue
+        (record,) = unpack_records(table)
+        inlined = bytes(content[at : at + record.length])
+        tables[name] = pack_records((replace(record, offset=_INDEX.size + at),))
+        at += record.length
+    return Index(tables=tables, payload=inlined)
 
 
 def _index_digest(content: Buffer, version: int, key_id: bytes, name: str) -> bytes:

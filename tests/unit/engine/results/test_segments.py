@@ -32,7 +32,8 @@ records = st.builds(
     codec=st.integers(0, 255),
     state=st.integers(0, 255),
 )
-tables = st.dictionaries(st.text(), st.lists(records, max_size=5), max_size=4)
+ids = st.text(alphabet="0123456789abcdef", min_size=1)
+tables = st.dictionaries(st.text(min_size=1), st.lists(records, max_size=5), max_size=4)
 
 
 class Counting:
@@ -309,25 +310,25 @@ def test_what_is_no_segment_is_refused(store: Counting) -> None:
         segments.staged(store, "absent", SECRET)
 
 
-@given(st.text(), st.text(min_size=1), st.integers(0, 10**6), st.integers(0, 10**8))
+@given(st.text(), st.text(min_size=1), ids, st.integers(0, 10**6), st.integers(0, 10**8))
 def test_names_are_made_of_any_text_and_read_back(
-    task: str, run: str, epoch: int, number: int
+    task: str, run: str, map_id: str, epoch: int, number: int
 ) -> None:
-    name = object_names.index_name(task, run, epoch, number)
+    name = object_names.index_name(task, run, epoch, map_id, number)
 
     assert name.startswith(object_names.index_prefix(task))
-    assert object_names.split_index_name(name) == (run, epoch, number)
+    assert object_names.split_index_name(name) == (run, epoch, map_id, number)
     assert name.count("/") == 3 and "" not in name.split("/") and "/." not in name
 
 
 def test_names_are_as_documented_and_sort_by_epoch_and_number() -> None:
-    assert object_names.index_name("t", "r", 1, 2) == "tasks/t/index/r.000001.00000002"
+    assert object_names.index_name("t", "r", 1, "m", 2) == "tasks/t/index/r.000001.m.00000002"
     assert object_names.segment_name("t", "r", "c", "a") == "tasks/t/segments/r/c.a"
     assert object_names.segment_name("t", "r", "c", "a").startswith(
         object_names.segment_prefix("t", "r", "c")
     )
-    assert object_names.index_name("t", "r", 2, 10) > object_names.index_name("t", "r", 2, 9)
-    assert object_names.index_name("t", "r", 10, 0) > object_names.index_name("t", "r", 9, 99)
+    names = [object_names.index_name("t", "r", e, "m", n) for e, n in [(9, 99), (10, 9), (10, 10)]]
+    assert names == sorted(names)
 
 
 def test_of_equal_keys_the_one_in_the_segment_that_was_written_last_counts(store: Counting) -> None:

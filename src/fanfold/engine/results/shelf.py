@@ -1,0 +1,231 @@
+"""What is committed of one task in one store, as far as this process has read it.
+
+Indexes never change, so each is read and verified once. One listing tells which there are; what
+this process commits itself isn't read back. A writer that finds more than `MOST_LOOSE` small
+indexes merges them: a new index names all that counts of them, then they are removed. Whoever
+listed before that finds them missing, and lists again.
+
+Indexes of runs that were resumed stay as they are, for their names tell which older ones count.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+from fanfold.engine.results import object_names, segments
+from fanfold.engine.results.keyring import Keyring
+from fanfold.engine.results.lookup import Lookup, Table
+from fanfold.engine.results.segments import SECRET_BYTES, Damaged, Index, Segment
+from fanfold.ports.results import ResultStore
+from fanfold.values.errors import StoreError
+from fanfold.values.ids import new_id
+
+logger = logging.getLogger("fanfold.results")
+
+MOST_LOOSE = 32
+"""Unmerged indexes that are left alone; DESIGN's number, some 50 ms of requests to S3."""
+READERS = 8
+"""Indexes that are read at a time: a request to S3 takes tens of milliseconds, mostly waiting."""
+_TRIES = 3
+"""Listings until nothing is missing any more of what they named."""
+
+
+class Shelf:
+    """The committed results of a task; thread-safe.
+
+    Args:
+        store: Where they are.
+        folder: The task's part of all names.
+        keyring: Signs indexes, and says whose are believed; None where nobody else can write.
+    """
+
+    def __init__(self, store: ResultStore, folder: str, keyring: Keyring | None) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._folder = folder
+        self._lock = threading.RLock()
+        self._indexes: dict[str, Index] = {}
+        self._tables: dict[str, Table] = {}
+        """Of single indexes, for calls: merging all of them anew for each would take long."""
+        self._merged: tuple[tuple[str, ...], frozenset[str], Lookup] | None = None
+
+    def look_up(self, *, single: bool = False) -> Lookup:
+        """Return all that is committed by now.
+
+        Args:
+            single: Whether one call looks for its result, which it reads at once; otherwise results
+                that somebody has removed are left out here, so that references to others do.
+
+        Raises:
+            StoreError: The store can't be read.
+        """
+        with self._lock:
+            names = self._read_new()
+            if single or not names:
+                return self._layered(names)
+            there = frozenset(self._store.names(object_names.segments_prefix(self._folder)))
+            if self._merged is None or self._merged[:2] != (names, there):
+                indexes = [_without_missing(self._indexes[name], there) for name in names]
+                self._merged = (names, there, Lookup.merge(self._store, indexes))
+            return self._merged[2]
+
+    def commit(self, name: str, tables: Mapping[str, bytes]) -> None:
+        """Create an index: from now on what it names is committed.
+
+        Raises:
+            StoreError: It can't be written, or another writer has taken the name.
+        """
+        payload = segments.pack_index(tables, name, self._keyring)
+        if not self._store.create(name, payload) and self._store.read(name) != payload:
+            raise StoreError(f"{name} in {self._store} was written by somebody else")
+        with self._lock:
+            self._indexes[name] = segments.unpack_index(payload, name, self._keyring)
+
+    def runs(self) -> frozenset[str]:
+        """Return the ids of maps and calls of which results are kept.
+
+        Not of small calls whose indexes were merged: their results are found by their keys alone.
+
+        Raises:
+            StoreError: The store can't be read.
+        """
+        with self._lock:
+            names = self._read_new()
+            named = [segment for name in names for segment in self._indexes[name].tables]
+        found = {object_names.split_index_name(name)[2] for name in names}
+        staged = filter(object_names.is_segment, named)
+        return frozenset(found.union(map(object_names.run_of_segment, staged)))
+
+    def tidy(self) -> None:
+        """Merge small indexes if there are many.
+
+        Raises:
+            StoreError: The store failed; whatever was done until then, nothing is lost.
+        """
+        with self._lock:
+            for tier, names in sorted(_tiers(self._indexes).items()):
+                if len(names) > MOST_LOOSE:
+                    self._merge(tier + 1, names)
+                    return
+
+    def _read_new(self) -> tuple[str, ...]:
+        """Read the indexes that aren't known, forget what is gone, and return the names of all."""
+        names: list[str] = []
+        for left in reversed(range(_TRIES)):
+            names = self._store.names(object_names.index_prefix(self._folder))
+            new = [name for name in names if name not in self._indexes]
+            found = _each(self._read, new)
+            gone = None in found
+            self._indexes.update((n, i) for n, i in zip(new, found, strict=True) if i is not None)
+            if not gone or not left:
+                break
+        kept = dict.fromkeys(name for name in names if name in self._indexes)
+        if len(kept) < len(self._indexes):
+            self._indexes = {name: self._indexes[name] for name in kept}
+            self._tables = {n: table for n, table in self._tables.items() if n in kept}
+        return tuple(kept)
+
+    def _read(self, name: str) -> Index | None:
+        """Return an index; an empty one if it isn't believed, None if it is gone."""
+        try:
+            payload = bytes(self._store.read(name))
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+        try:
+            return segments.unpack_index(payload, name, self._keyring)
+        except Damaged as error:
+            logger.warning("%s: %s. What it names is made again.", self._store, error)
+            return Index(tables={})
+
+    def _layered(self, names: Iterable[str]) -> Lookup:
+        tables: list[Table] = []
+        held: dict[str, bytes] = {}
+        for name in names:
+            index = self._indexes[name]
+            table = self._tables.get(name)
+            if table is None:
+                table = self._tables[name] = Table.merge([index])
+            tables.append(table)
+            if index.payload:
+                held[name] = index.payload
+        return Lookup(store=self._store, tables=tables, held=held)
+
+    def _merge(self, tier: int, names: Sequence[str]) -> None:
+        """Write what counts of some indexes as one of a higher tier, and remove them."""
+        every = self._layered(self._indexes)
+        tables: dict[str, bytes] = {}
+        alone = Segment()
+        for name in names:
+            index = self._indexes[name]
+            for segment, table in index.tables.items():
+                counting = _counting(segment, table, every)
+                if index.payload and counting:
+                    (record,) = segments.unpack_records(counting)
+                    payload = [index.payload]
+                    alone.append(record.key, payload, record.codec, record.expiry, record.state)
+                elif counting:
+                    tables[segment] = tables.get(segment, b"") + counting
+        if len(alone):
+            # As old as the newest in it, so that what was written later still counts before it.
+            newest = max(
+                object_names.written(name) for name in names if self._indexes[name].payload
+            )
+            segment = object_names.segment_name(self._folder, "merged", new_id(), newest)
+            self._store.write(segment, alone.parts(segment, os.urandom(SECRET_BYTES)))
+            tables[segment] = alone.packed
+        self.commit(object_names.merged_index_name(self._folder, tier, new_id()), tables)
+        self._store.remove(names)
+        for name in names:
+            del self._indexes[name]
+            self._tables.pop(name, None)
+
+
+def shelf(store: ResultStore, folder: str, keyring: Keyring | None) -> Shelf:
+    """Return the process's own for a task in a store; see `Shelf`."""
+    return shelf_of(store, folder, keyring, os.getpid())
+
+
+@lru_cache(maxsize=256)
+def shelf_of(store: ResultStore, folder: str, keyring: Keyring | None, process: int) -> Shelf:
+    """Return a shelf; a forked process has its own, as locks may be held at the fork."""
+    return Shelf(store, folder, keyring)
+
+
+def _each(read: Callable[[str], Index | None], names: Sequence[str]) -> list[Index | None]:
+    if len(names) < 2:
+        return [read(name) for name in names]
+    with ThreadPoolExecutor(min(READERS, len(names))) as readers:
+        return list(readers.map(read, names))
+
+
+def _tiers(names: Iterable[str]) -> dict[int, list[str]]:
+    """Return the indexes that may be merged, by how often that was done to what they name."""
+    tiers: dict[int, list[str]] = {}
+    for name in names:
+        tier = object_names.tier(name)
+        if tier is not None:
+            tiers.setdefault(tier, []).append(name)
+    return tiers
+
+
+def _counting(segment: str, table: bytes, every: Lookup) -> bytes:
+    """Return the records of a segment that nothing newer has replaced."""
+    size = segments.RECORD_BYTES
+    records = [table[start : start + size] for start in range(0, len(table), size)]
+    found = [(record, every.row(record[:16])) for record in records]
+    return b"".join(record for record, row in found if row is None or row.segment == segment)
+
+
+def _without_missing(index: Index, there: frozenset[str]) -> Index:
+    """Return the index without segments that somebody has removed: their elements run again."""
+    kept = {
+        name: rows
+        for name, rows in index.tables.items()
+        if name in there or not object_names.is_segment(name)
+    }
+    return index if len(kept) == len(index.tables) else Index(tables=kept)

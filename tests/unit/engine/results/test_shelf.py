@@ -1,0 +1,180 @@
+"""What is committed of a task: read once, merged when it is scattered, the newest first."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from fanfold.adapters.results.fsspec_store import FsspecStore
+from fanfold.engine.results import object_names
+from fanfold.engine.results.payloads import pack
+from fanfold.engine.results.segments import INLINED, Segment
+from fanfold.engine.results.shelf import MOST_LOOSE, Shelf
+from fanfold.engine.results.stored import decode, load
+from fanfold.values.ids import new_id
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FsspecStore:
+    return FsspecStore(str(tmp_path / "store"))
+
+
+def key(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def commit_call(shelf: Shelf, number: int, value: object, epoch: int = 1) -> str:
+    """Commit one value as a call does, and return the index's name."""
+    alone = Segment()
+    alone.append(key(number), pack(value))
+    name = object_names.index_name("t", f"run-{number}", epoch, new_id(), 1, new_id())
+    shelf.commit(name, {INLINED: alone.alone()})
+    return name
+
+
+def commit_map(store: FsspecStore, shelf: Shelf, numbers: range, value: object) -> str:
+    """Commit values as a map does, and return the segment's name."""
+    segment, run = Segment(), new_id()
+    for number in numbers:
+        segment.append(key(number), pack(value))
+    name = object_names.segment_name("t", run, f"{run}-1", new_id())
+    store.write(name, segment.parts(name, bytes(32)))
+    shelf.commit(object_names.index_name("t", "flow", 1, run, 1), {name: segment.packed})
+    return name
+
+
+def found(shelf: Shelf, number: int, *, single: bool = True) -> object:
+    lookup = shelf.look_up(single=single)
+    stored = lookup.find(key(number), 0.0)
+    assert stored is not None
+    payload = lookup.held.get(stored.segment)
+    return load(stored) if payload is None else decode(stored, payload)
+
+
+def indexes(store: FsspecStore) -> list[str]:
+    return store.names(object_names.index_prefix("t"))
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_many_small_indexes_become_one_and_nothing_is_lost(
+    single: bool, store: FsspecStore
+) -> None:
+    writer = Shelf(store, "t", None)
+    commit_map(store, writer, range(100, 110), "of a map")
+    for number in range(MOST_LOOSE):
+        commit_call(writer, number, f"value {number}")
+
+    writer.tidy()
+
+    assert len(indexes(store)) == 1
+    for reader in (writer, Shelf(store, "t", None)):
+        values = [found(reader, number, single=single) for number in range(MOST_LOOSE)]
+        assert values == [f"value {number}" for number in range(MOST_LOOSE)]
+        assert found(reader, 105, single=single) == "of a map"
+
+
+def test_few_indexes_are_left_alone_and_so_are_those_of_resumed_runs(store: FsspecStore) -> None:
+    shelf = Shelf(store, "t", None)
+    for number in range(MOST_LOOSE):
+        commit_call(shelf, number, number)
+    shelf.tidy()
+    assert len(indexes(store)) == MOST_LOOSE
+
+    resumed = commit_call(shelf, 1000, "resumed", epoch=2)
+    commit_call(shelf, 1001, "one more")
+    shelf.tidy()
+
+    assert len(indexes(store)) == 2 and resumed in indexes(store)
+
+
+def test_what_was_replaced_stays_so_when_it_is_merged(store: FsspecStore) -> None:
+    shelf = Shelf(store, "t", None)
+    commit_call(shelf, 1, "old")
+    for number in range(100, 100 + MOST_LOOSE):
+        commit_call(shelf, number, number)
+    # The newest is in an index that isn't among the merged ones
+    newer = commit_call(shelf, 1, "new", epoch=2)
+
+    shelf.tidy()
+
+    assert newer in indexes(store) and len(indexes(store)) == 2
+    for reader in (shelf, Shelf(store, "t", None)):
+        assert found(reader, 1) == found(reader, 1, single=False) == "new"
+        assert found(reader, 110) == 110
+
+
+def test_merged_indexes_are_merged_too(store: FsspecStore) -> None:
+    shelf = Shelf(store, "t", None)
+
+    for number in range((MOST_LOOSE + 1) * 3):
+        commit_call(shelf, number, number)
+        shelf.tidy()
+
+    assert [object_names.tier(name) for name in indexes(store)] == [1, 1, 1]
+    assert [found(shelf, number) for number in range(99)] == list(range(99))
+
+
+def test_whoever_listed_before_a_merge_lists_again(store: FsspecStore) -> None:
+    writer = Shelf(store, "t", None)
+    for number in range(MOST_LOOSE + 1):
+        commit_call(writer, number, number)
+
+    class Merging(FsspecStore):
+        """Merges between the first listing and the first read."""
+
+        listed = 0
+
+        def names(self, prefix: str) -> list[str]:
+            names = super().names(prefix)
+            Merging.listed += 1
+            if Merging.listed == 1:
+                writer.tidy()
+            return names
+
+    reader = Shelf(Merging(store.url), "t", None)
+
+    assert found(reader, 7) == 7
+    assert Merging.listed == 2
+
+
+def test_an_index_is_read_once_and_ones_own_never(store: FsspecStore) -> None:
+    reads: list[str] = []
+
+    class Reading(FsspecStore):
+        def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+            reads.append(name)
+            return bytes(super().read(name, offset, length))
+
+    mine, others = Shelf(Reading(store.url), "t", None), Shelf(store, "t", None)
+    commit_call(mine, 1, 1)
+    name = commit_call(others, 2, 2)
+
+    assert [found(mine, 1), found(mine, 2), found(mine, 2)] == [1, 2, 2]
+    assert reads == [name]
+
+
+def test_a_damaged_index_is_left_out_with_a_warning_that_names_it(
+    store: FsspecStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = Shelf(store, "t", None)
+    damaged, whole = commit_call(writer, 1, 1), commit_call(writer, 2, 2)
+    store.write(damaged, [bytes(store.read(damaged))[:-1]])
+    reader = Shelf(store, "t", None)
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert found(reader, 2) == 2
+            assert reader.look_up().find(key(1), 0.0) is None
+
+    assert caplog.text.count(damaged) == 1 and whole not in caplog.text
+
+
+def test_runs_that_have_kept_something_are_known_by_their_names(store: FsspecStore) -> None:
+    shelf = Shelf(store, "t", None)
+    segment = commit_map(store, shelf, range(3), 1)
+    call = commit_call(shelf, 9, 9)
+
+    assert Shelf(store, "t", None).runs() == {
+        object_names.run_of_segment(segment),
+        object_names.split_index_name(call)[2],
+    }
