@@ -37,6 +37,7 @@ from tests.benchmarks import (
     recording,
     rows,
     start,
+    stored,
     throughput,
 )
 from tests.benchmarks.grounds import NAMES, opened
@@ -53,6 +54,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "durations": durations,
     "moving": moving,
     "memory": memory,
+    "stored": stored,
     "kills": kills,
 }
 """In the order they run on each runner; `kills` comes last, for it leaves young workers behind."""
