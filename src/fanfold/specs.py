@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import re
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import replace
@@ -31,7 +30,7 @@ from fanfold.engine.patience import Patience
 from fanfold.engine.results.committing import write_index
 from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.lookup import Lookup
-from fanfold.engine.results.object_names import filled_in
+from fanfold.engine.results.object_names import filled_in, folder_start
 from fanfold.engine.results.parts import Part
 from fanfold.engine.results.shelf import shelf
 from fanfold.engine.results.signing_keys import keyring_of, on_worker
@@ -307,8 +306,7 @@ def _folder(task: "Task[..., Any]") -> str:
     """The task's folder in the store: readable, and different for tasks of equal names."""
     function, _, _ = taken_apart(task.fn)
     origin = (module_named(function), function.__qualname__, task.name)
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", task.name)[:40]
-    return f"{readable}-{keys.digest(origin).hex()[:12]}"
+    return f"{folder_start(task.name)}-{keys.digest(origin).hex()[:12]}"
 
 
 def _store(choice: ResultStore | str | Path | None) -> ResultStore:

@@ -17,6 +17,7 @@ from fanfold.values.errors import FanfoldError
 
 NOUNS = {
     "artifacts": ("fanfold.cli.artifacts", "What runs made for people to look at."),
+    "cache": ("fanfold.cli.cache", "Kept results: what is there, why a call ran, what may go."),
     "completion": ("fanfold.cli.completion", "Let a shell complete commands, runs and flows."),
     "config": ("fanfold.cli.config", "Look at settings and change them; profiles."),
     "db": ("fanfold.cli.db", "The history's database: its state, upgrades, old runs."),

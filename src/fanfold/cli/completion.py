@@ -98,6 +98,11 @@ def states_like(
     return [item for word in state_words() for item in _like(word, incomplete.lower())]
 
 
+def words_like(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """Return those of some words that begin as typed."""
+    return [item for word in words for item in _like(word, incomplete)]
+
+
 def _like(word: str, incomplete: str, help_text: str = "") -> Iterable[CompletionItem]:
     # The shells' protocol is lines, and bash puts a word in as it is, where quotes would be needed.
     if word.isprintable() and word.startswith(incomplete) and word == shlex.quote(word):

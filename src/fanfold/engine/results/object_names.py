@@ -18,10 +18,11 @@ from urllib.parse import quote, unquote
 
 from fanfold.values.errors import UsageError
 
+MERGED = "merged"
+"""Stands for the run in names of what was merged of several runs."""
 _OURS = re.compile(r"signatures/|tasks/[^/]*/(index|segments|objects)/")
 _SEGMENT = re.compile(r"tasks/[^/]*/segments/")
 _INDEX = re.compile(r"tasks/[^/]*/index/")
-_MERGED = "merged"
 
 
 def filled_in(template: str, of: str, variables: Mapping[str, Any]) -> str:
@@ -79,6 +80,11 @@ def signature_name(name: str) -> str:
     return f"signatures/{name}"
 
 
+def folder_start(task: str) -> str:
+    """Return what the name of a task's folder begins with, for people to read."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", task)[:40]
+
+
 def is_segment(name: str) -> bool:
     """Return whether an object of this name holds what a chunk staged."""
     return _SEGMENT.match(name) is not None
@@ -113,7 +119,7 @@ def index_name(
 
 def merged_index_name(task_folder: str, tier: int, merged_id: str) -> str:
     """Return the name of an index that stands for others, which were merged `tier` times."""
-    return index_name(task_folder, _MERGED, tier, merged_id, 0)
+    return index_name(task_folder, MERGED, tier, merged_id, 0)
 
 
 def split_index_name(name: str) -> tuple[str, int, str, int]:
@@ -125,7 +131,7 @@ def split_index_name(name: str) -> tuple[str, int, str, int]:
 def tier(name: str) -> int | None:
     """Return how often what an index names was merged; None if the index must stay as it is."""
     run_id, epoch, _, _ = split_index_name(name)
-    if run_id == _MERGED:
+    if run_id == MERGED:
         return epoch
     return 0 if epoch == 1 else None
 

@@ -106,10 +106,18 @@ class Shelf:
             StoreError: The store failed; whatever was done until then, nothing is lost.
         """
         with self._lock:
-            for tier, names in sorted(_tiers(self._indexes).items()):
-                if len(names) > MOST_LOOSE:
-                    self._merge(tier + 1, names)
-                    return
+            if self._loose() is not None:
+                # What somebody has removed meanwhile must not come back.
+                self._read_new()
+            if (loose := self._loose()) is not None:
+                self._merge(*loose)
+
+    def _loose(self) -> tuple[int, list[str]] | None:
+        """Return the tier of what may be merged now, and the indexes; None if they are few."""
+        for tier, names in sorted(_tiers(self._indexes).items()):
+            if len(names) > MOST_LOOSE:
+                return tier + 1, names
+        return None
 
     def _read_new(self) -> tuple[str, ...]:
         """Read the indexes that aren't known, forget what is gone, and return the names of all."""
@@ -175,7 +183,7 @@ class Shelf:
             newest = max(
                 object_names.written(name) for name in names if self._indexes[name].payload
             )
-            segment = object_names.segment_name(self._folder, "merged", new_id(), newest)
+            segment = object_names.segment_name(self._folder, object_names.MERGED, new_id(), newest)
             self._store.write(segment, alone.parts(segment, os.urandom(SECRET_BYTES)))
             tables[segment] = alone.packed
         self.commit(object_names.merged_index_name(self._folder, tier, new_id()), tables)

@@ -1,0 +1,75 @@
+"""Carries out what `garbage` decided, so that whoever reads meanwhile loses nothing that stays."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+
+from fanfold.engine.results import object_names, segments
+from fanfold.engine.results.garbage import Verdict
+from fanfold.engine.results.keyring import Keyring
+from fanfold.ports.results import ResultStore
+from fanfold.values.errors import StoreError
+from fanfold.values.ids import new_id
+
+FIRST_REPLACEMENT = 90_000_000
+"""Number of the first index that stands for an older one; drivers count from 1."""
+AT_ONCE = 1_000
+"""Objects that are removed in one go."""
+MARK = "claims/clock-"
+
+
+def storage_now(store: ResultStore) -> float:
+    """Return what time it is by the storage's own clock, in unix seconds.
+
+    Raises:
+        StoreError: Nothing can be written, listed or removed there.
+    """
+    name = MARK + new_id()
+    store.write(name, [b"now"])
+    try:
+        return max(each.modified_s for each in store.listing(name))
+    finally:
+        with suppress(StoreError):
+            store.remove([name])
+
+
+def carry_out(
+    store: ResultStore, keyring: Keyring | None, verdicts: Sequence[Verdict], loose: Sequence[str]
+) -> None:
+    """Remove what was judged; each step leaves a store that is right.
+
+    Args:
+        store: Where it is.
+        keyring: Signs indexes; None where nobody else can write.
+        verdicts: What goes, task by task.
+        loose: What else goes.
+
+    Raises:
+        StoreError: The store failed; what was done until then stays done.
+    """
+    for verdict in verdicts:
+        signatures = map(object_names.signature_name, verdict.users)
+        _remove(store, [*verdict.users, *signatures])
+        for index, tables in verdict.replacements.items():
+            _replace(store, keyring, index, tables)
+        _remove(store, verdict.indexes)
+        _remove(store, verdict.objects)
+    _remove(store, loose)
+
+
+def _replace(
+    store: ResultStore, keyring: Keyring | None, index: str, tables: Mapping[str, bytes]
+) -> None:
+    """Create an index of the same run and epoch that names the rest."""
+    start, _, number = index.rpartition(".")
+    following = max(int(number), FIRST_REPLACEMENT - 1) + 1
+    while True:
+        name = f"{start}.{following:08d}"
+        if store.create(name, segments.pack_index(tables, name, keyring)):
+            return
+        following += 1
+
+
+def _remove(store: ResultStore, names: Iterable[str]) -> None:
+    names = list(names)
+    for start in range(0, len(names), AT_ONCE):
+        store.remove(names[start : start + AT_ONCE])
