@@ -93,6 +93,7 @@ class FlowRun(Owner):
         self._caller: FlowRun | None = around.owner if around is not None else None
         self._executions: WeakSet[Any] = WeakSet()
         self._calls: Counter[Any] = Counter()
+        self._streamed: dict[str, int] = {}
         self._finished: dict[Any, State] = {}
         show()
         watching.begin()
@@ -187,6 +188,20 @@ class FlowRun(Owner):
         with self._lock:
             self._calls[key] += 1
             return key, self._calls[key]
+
+    def nth_of(self, key: Any, stream: str) -> int:
+        """Return which of equal calls and maps of the current try one is, from 1.
+
+        Args:
+            key: What they have in common.
+            stream: Id of the streamed map that it is a part of: all of its parts are one.
+        """
+        if stream in self._streamed:
+            return self._streamed[stream]
+        _, nth = self.nth_call(key)
+        if stream:
+            self._streamed[stream] = nth
+        return nth
 
     def finished(self, call: Any) -> State | None:
         """Return what an earlier try's call came to, if it was kept."""
