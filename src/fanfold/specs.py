@@ -1,10 +1,10 @@
 """What the runs of a task are made from: its options, and what is around the call."""
 
-import functools
 import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,11 @@ from fanfold.engine.context import (
     parent_id,
 )
 from fanfold.engine.debugging import replaying
-from fanfold.engine.flow import recorded_under
+from fanfold.engine.flow import FlowRun, recorded_under
 from fanfold.engine.here import HERE
 from fanfold.engine.keys.forms import module_named
 from fanfold.engine.patience import Patience
+from fanfold.engine.results.call_keys import CallKey, alike
 from fanfold.engine.results.committing import write_index
 from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.lookup import Lookup
@@ -77,7 +78,7 @@ def call_of(
     told = task.retry_condition_fn is not None or any(hooks.values())
     part = _part(task)
     want = PLAIN if session is HERE else wanted(task.resources)
-    cache, keyring = _kept(task, info)
+    cache, keyring = _kept(task, info, partial(_call_key, info, bound, stream))
     spec = TaskSpec(
         fn=task.fn,
         layout=bound.layout,
@@ -236,7 +237,9 @@ def kept_runs(task: "Task[..., Any]", around: ResultOptions) -> frozenset[str]:
     return shelf(store, _folder(task), keyring_of(store)).runs()
 
 
-def _kept(task: "Task[..., Any]", info: RunInfo) -> tuple[CacheSpec | None, Keyring | None]:
+def _kept(
+    task: "Task[..., Any]", info: RunInfo, call_key: Callable[[str], CallKey]
+) -> tuple[CacheSpec | None, Keyring | None]:
     """Return how the task's results are kept, and what signs them."""
     persist, held = info.results.persist, settings.current()
     if persist is None:
@@ -251,13 +254,17 @@ def _kept(task: "Task[..., Any]", info: RunInfo) -> tuple[CacheSpec | None, Keyr
             raise
         _logger.warning("%s runs uncached in %s: %s", task.name, store, error)
         return None, None
-    return _cache(task, info, store, keyring), keyring
+    return _cache(task, info, call_key, store, keyring), keyring
 
 
 def _cache(
-    task: "Task[..., Any]", info: RunInfo, store: ResultStore, keyring: Keyring | None
+    task: "Task[..., Any]",
+    info: RunInfo,
+    call_key: Callable[[str], CallKey],
+    store: ResultStore,
+    keyring: Keyring | None,
 ) -> CacheSpec:
-    held = settings.current()
+    held, replays = settings.current(), info.replays
     expiration = task.cache_expiration
     refresh = task.options.get("refresh_cache")
     template = task.options.get("result_storage_key")
@@ -265,8 +272,12 @@ def _cache(
     key = None if by_name else _key(task, info)
     refreshes = held.tasks_refresh_cache if refresh is None else refresh
     reads = not refreshes and (key is not None or by_name)
+    if task.name in replays.anew:
+        reads = False
+    elif replays.whole and not by_name:
+        reads = True
     return CacheSpec(
-        key=key or _key_of_call,
+        key=key or call_key(_folder(task)),
         store=store,
         folder=_folder(task),
         lookup=shelf(store, _folder(task), keyring).look_up(single=info.single)
@@ -276,8 +287,9 @@ def _cache(
         in_memory=task.options.get("cache_result_in_memory", True),
         ignored=ignored(key, task.fn),
         reads=reads,
+        since=replays.since if refreshes else "",
         serializer=info.results.serializer or held.results_default_serializer,
-        name=functools.partial(_object_name, template) if template is not None else None,
+        name=partial(_object_name, template) if template is not None else None,
         by_name=by_name,
         deferred=joined() is not None,
         guarded=keyring is not None,
@@ -313,11 +325,16 @@ def _store(choice: ResultStore | str | Path | None) -> ResultStore:
     return registry.result_store_of(choice or settings.current().results_default_storage)
 
 
-def _key_of_call(spec: TaskSpec, arguments: dict[str, Any]) -> bytes:
-    """Return a key that no other call has: the result is kept, and shared with none."""
-    context = current()
-    element = context.element if context is not None else None
-    return keys.digest(("call", spec.info.id, element.index if element is not None else 0))
+def _call_key(info: RunInfo, bound: Bound, stream: str, folder: str) -> CallKey:
+    """Return what makes the keys of a call or a map that shares no results with others."""
+    around = current()
+    owner = around.owner if around is not None else None
+    if not isinstance(owner, FlowRun) or not info.key_run_id:
+        # Outside of flows nothing is resumed, and what an element calls runs again with it.
+        return CallKey(run=info.id, folder=folder, nth=0)
+    call = ("call", folder, info.single, alike(bound.layout.static()))
+    nth = owner.nth_of(call, stream)
+    return CallKey(run=info.key_run_id, folder=folder, nth=nth, first=info.first)
 
 
 def _object_name(template: str, spec: TaskSpec, arguments: dict[str, Any]) -> str:

@@ -42,6 +42,10 @@ class ResultOptions:
     serializer: Any = None
     """A name or an object; None: the default one."""
 
+    def kept(self, by_default: bool) -> bool:
+        """Return whether results are kept, where nobody says so: by default."""
+        return by_default if self.persist is None else self.persist
+
     def over(self, others: "ResultOptions") -> "ResultOptions":
         """Return these options, the unset ones as the others have them."""
         return ResultOptions(
@@ -57,6 +61,8 @@ class Replay:
 
     whole: bool = False
     """Whether that is all: also results of tasks whose policy shares none, or that refresh them."""
+    since: str = ""
+    """Id of the run that it does anew: a task that refreshes its results takes no older ones."""
     anew: frozenset[str] = frozenset()
     """Names of tasks of which it takes nothing."""
 

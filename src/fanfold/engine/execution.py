@@ -216,11 +216,7 @@ class Execution:
             await self._in_thread(self.account.flush)
 
     def cancel(self, error: RunError | None = None) -> None:
-        """Stop the run; from any thread, without waiting for its end.
-
-        Args:
-            error: What it is to end by; None where somebody asked for it to be cancelled.
-        """
+        """Stop the run, by an error or as cancelled; from any thread, not waiting for its end."""
         self.stop.ask(error)
         self._let_go()
 
@@ -284,20 +280,20 @@ class Execution:
 
         Source: Prefect 3, a retried flow takes the results of its completed, persisted subflows.
         """
-        persists = self.run.info.results.persist
-        if persists is None:
-            persists = settings.current().results_persist_by_default
-        if self.parent is None or not persists:
+        if self.parent is None:
             return None
         try:
             key = keys.digest(dict(self.run.info.parameters), "")
         except KeyNotStable:  # it runs again, as it can't be told whether the call is the same
             return None
-        self.call = self.parent.nth_call((self.spec.name, key))
+        call = self.parent.nth_call((self.spec.name, key))
         # The same for the same call in a later try or a retry of the caller, so that what its own
         # tasks have kept is found there.
-        key_id = keys.digest((self.parent.info.key_run_id, self.call)).hex()
+        key_id = keys.digest((self.parent.info.key_run_id, call)).hex()
         self.run.info = replace(self.run.info, key_id=key_id)
+        if not self.run.info.results.kept(settings.current().results_persist_by_default):
+            return None
+        self.call = call
         self._before = self.parent.finished(self.call)
         return self._before
 

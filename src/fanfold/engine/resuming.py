@@ -131,10 +131,11 @@ def taken(history: History, record: FlowRunRecord) -> Again:
         if time.monotonic() > until:
             raise RunHeld(record.id, "", 0, 0)
         time.sleep(LOOK_S)
+    keyed = key_id(history, record)
     return Again(
         retry_of=record.retry_of,
-        key_id=key_id(history, record),
-        replay=Replay(whole=True),
+        key_id=keyed,
+        replay=Replay(whole=True, since=keyed),
         resumed=Resumed(id=record.id, name=record.name, epoch=lease.epoch, tries=record.tries),
     )
 

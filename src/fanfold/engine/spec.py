@@ -170,6 +170,8 @@ class CacheSpec:
     """Arguments that don't count for the key; None where equal arguments need not have one key."""
     reads: bool = True
     """Whether what is there may be taken as the result."""
+    since: str = ""
+    """Id of a run: what was kept before it came into being isn't taken; empty for no such bound."""
     serializer: Any = None
     """What values are written with: an object or a name; None for pickle."""
     name: Callable[["TaskSpec", dict[str, Any]], str] | None = None

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanfold.engine import keys
-from fanfold.engine.context import RunInfo, current
+from fanfold.engine.context import current
 from fanfold.engine.dataflow import ATOMS
-from fanfold.engine.flow import FlowRun
 from fanfold.engine.spec import TaskSpec
 from fanfold.values.errors import KeyNotStable
 
@@ -45,23 +44,13 @@ class CallKey:
             return keys.digest(("call", spec.info.id, index))
 
 
-def call_key(info: RunInfo, folder: str, arguments: Iterable[tuple[Any, Any]], stream: str) -> Any:
-    """Return what makes the keys of a call, or of a map.
+def alike(arguments: Iterable[tuple[int | str, Any]]) -> tuple[tuple[int | str, str], ...]:
+    """Return what equal calls have in common, as far as that can be told without digesting.
 
     Args:
-        info: Of the call or map.
-        folder: The task's folder in the store.
         arguments: Those that are the same for all elements, each with its place or name.
-        stream: Id of the streamed map that it is a part of, if it is.
     """
-    around = current()
-    owner = around.owner if around is not None else None
-    if not isinstance(owner, FlowRun) or not info.key_run_id:
-        # Outside of flows nothing is resumed; and what an element calls runs again with it.
-        return CallKey(run=info.id, folder=folder, nth=0)
-    alike = tuple((where, _shown(value)) for where, value in arguments)
-    nth = owner.nth_of(("call", folder, info.single, alike), stream)
-    return CallKey(run=info.key_run_id, folder=folder, nth=nth, first=info.first)
+    return tuple((where, _shown(value)) for where, value in arguments)
 
 
 def _shown(value: Any) -> str:

@@ -109,7 +109,7 @@ class Keeper:
             return key, self._named(key, name, now)
         made = self._work.made
         found = made.find(key, now) if made is not None else None
-        found = found or cache.lookup.find(key, now)
+        found = found or self._committed(key, now)
         held = found is not None and found.segment in cache.lookup.held
         if found is None or not (self._at_hand or self._doubted or held or found.codec == RAW):
             return key, found
@@ -172,6 +172,12 @@ class Keeper:
         return time.time() + self._cache.expires_in_s
 
     # What is there.
+
+    def _committed(self, key: bytes, now: float) -> Stored | None:
+        found = self._cache.lookup.find(key, now)
+        if found is not None and object_names.written(found.segment) < self._cache.since:
+            return None  # a run that refreshes takes only what it has made before
+        return found
 
     def _found_here(self, key: bytes, now: float) -> Hit | Stored | None:
         """Return what an earlier element of this chunk has made, which isn't written yet."""
