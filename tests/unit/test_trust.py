@@ -16,6 +16,7 @@ from fanfold.engine.results import segments
 from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.results.segments import Record, Segment
+from fanfold.engine.results.signing_keys import KEY_FILE
 from fanfold.engine.settings import temporary
 from fanfold.engine.spec import CacheSpec, TaskSpec
 from tests.stores.places import S3Place
@@ -340,3 +341,30 @@ def test_what_somebody_plants_for_a_chunk_that_is_run_again_is_passed_over(
     assert labels(second) == ["Completed"] * 4 and shared.calls == [*range(4)]
     assert len(second.warnings) == 2
     assert all(any(name + end in told for told in second.warnings) for end in "zy")
+
+
+def test_workers_stage_and_the_driver_signs(shared: Shared, fanfold_home: Path) -> None:
+    # Given a map on processes, which has no other way to its key than the driver's home
+    store = shared.anew()
+    double = task(_doubled, cache_policy=INPUTS, result_storage=store)
+
+    @flow(task_runner="processes", persist_result=True, result_storage=store)
+    def mapped() -> tuple[list[int], list[str]]:
+        futures = double.map(range(40))
+        return futures.result(), [one.state.name for one in futures]
+
+    # When it runs twice
+    first, second = mapped(), mapped()
+
+    # Then the second run finds everything, and nothing but the home has the key
+    assert first[0] == second[0] == [2 * x for x in range(40)]
+    assert set(second[1]) == {"Cached"}
+    key = (fanfold_home / KEY_FILE).read_text().strip()
+    written = b"".join(shared.bytes(name) for name in shared.store.names(""))
+    others = [path for path in fanfold_home.rglob("*") if path.name != KEY_FILE and path.is_file()]
+    for content in (written, *(path.read_bytes() for path in others)):
+        assert key.encode() not in content and bytes.fromhex(key) not in content
+
+
+def _doubled(x: int) -> int:
+    return 2 * x

@@ -202,6 +202,21 @@ def test_settings_that_are_wrong_exit_with_2(monkeypatch: pytest.MonkeyPatch) ->
     assert config(code=2).startswith("Error: tasks.default_retries can't be 'x'")
 
 
+def test_a_signing_key_is_kept_and_never_shown(project: Path) -> None:
+    key = "6d" * 32
+
+    told = config("set", f"results.signing_keys=main={key},old=env:OLD_KEY")
+    shown = [
+        config(),
+        config("view", "--json"),
+        config("set", f"results.signing_keys={key}", code=2),
+    ]
+
+    assert key in file(project)
+    assert all(key not in each for each in (told, *shown))
+    assert "main=" in told and "old=env:OLD_KEY" in told
+
+
 def test_set_says_who_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FANFOLD_PROGRESS", "off")
 

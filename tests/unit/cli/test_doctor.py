@@ -222,6 +222,17 @@ def test_a_password_in_a_projects_file_is_told_and_not_repeated(
     assert "hunter2" not in output
 
 
+def test_a_key_in_a_projects_file_is_told_and_not_repeated(tmp_path: Path) -> None:
+    key = "4b" * 32
+    (tmp_path / "fanfold.toml").write_text(f'results.signing_keys = ["main={key}"]\n')
+    settings.reload()
+
+    output = run("--runner", "threads").output
+
+    assert "holds a key" in output and "FANFOLD_RESULTS_SIGNING_KEYS" in output
+    assert key not in output
+
+
 def test_settings_that_are_not_understood_stop_no_other_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -124,19 +124,26 @@ def _unknown_variables() -> Iterator[Finding]:
 
 
 def _written_secret(found: Found) -> Iterator[Finding]:
-    """Tell of a password that lies where others may read it."""
-    if not isinstance(found.value, str) or "://" not in found.value:
-        return
-    if not urlsplit(found.value).password:
+    """Tell of a password or key that lies where others may read it."""
+    secret = _secret(found)
+    if not secret:
         return
     if found.layer is Layer.PROJECT:
         yield warning(
-            f"{found.name} in {found.source} holds a password, which goes into the repository",
+            f"{found.name} in {found.source} holds a {secret}, which goes into the repository",
             f"Put it into {settings.TABLE[found.name].variable.name} instead.",
         )
     path = settings.home() / PROFILES_FILE
     if found.layer is Layer.PROFILE and path.exists() and path.stat().st_mode & stat.S_IROTH:
         yield warning(
-            f"{found.name} in {path} holds a password, which everybody here can read",
+            f"{found.name} in {path} holds a {secret}, which everybody here can read",
             f"chmod go-r {path}",
         )
+
+
+def _secret(found: Found) -> str:
+    """Return what secret is written in a setting's value; empty if none is."""
+    value = found.value
+    if found.name == settings.Settings.results_signing_keys.name:
+        return "key" if any(":" not in key for key in value) else ""
+    return "password" if "://" in str(value) and urlsplit(str(value)).password else ""
