@@ -12,7 +12,7 @@ NAME                                           a result where the user wants it
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -23,6 +23,7 @@ MERGED = "merged"
 _OURS = re.compile(r"signatures/|tasks/[^/]*/(index|segments|objects)/")
 _SEGMENT = re.compile(r"tasks/[^/]*/segments/")
 _INDEX = re.compile(r"tasks/[^/]*/index/")
+_MERGED_INDEX = re.compile(rf"/index/{MERGED}\.\d{{6}}\.[^./]+\.\d{{8}}$")
 
 
 def filled_in(template: str, of: str, variables: Mapping[str, Any]) -> str:
@@ -134,6 +135,21 @@ def tier(name: str) -> int | None:
     if run_id == MERGED:
         return epoch
     return 0 if epoch == 1 else None
+
+
+def by_age(names: Iterable[str]) -> list[str]:
+    """Return indexes in the order in which what they name was written, roughly.
+
+    Args:
+        names: Sorted, in which order those of runs stay, as ids of runs are; anything may be among
+            them.
+    """
+    merged: list[str] = []
+    others: list[str] = []
+    for name in names:
+        (merged if _MERGED_INDEX.search(name) else others).append(name)
+    # What was merged more often is older.
+    return sorted(merged, key=lambda name: tier(name) or 0, reverse=True) + others
 
 
 def written(name: str) -> str:

@@ -56,8 +56,13 @@ class Damaged(StoreError):
     """An object isn't what was written under its name, or not by somebody who is believed."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name} {reason}")
         self.name, self.reason = name, reason
+        super().__init__(f"{self.shown} {reason}")
+
+    @property
+    def shown(self) -> str:
+        """The name as a text of one line: whoever put the object there has chosen it."""
+        return self.name if self.name.isprintable() else repr(self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Damaged, (self.name, self.reason)

@@ -6,6 +6,8 @@ indexes merges them: a new index names all that counts of them, then they are re
 listed before that finds them missing, and lists again.
 
 Indexes of runs that were resumed stay as they are, for their names tell which older ones count.
+What isn't believed here, or is damaged, counts for nothing and is left alone: others may know its
+key.
 """
 
 import logging
@@ -14,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import TypeVar
 
 from fanfold.engine.results import object_names, segments
 from fanfold.engine.results.keyring import Keyring
@@ -23,10 +26,13 @@ from fanfold.ports.results import ResultStore
 from fanfold.values.errors import StoreError
 from fanfold.values.ids import new_id
 
+T = TypeVar("T")
 logger = logging.getLogger("fanfold.results")
 
 MOST_LOOSE = 32
 """Unmerged indexes that are left alone; DESIGN's number, some 50 ms of requests to S3."""
+MOST_TOLD = 5
+"""Objects that one warning names."""
 READERS = 8
 """Indexes that are read at a time: a request to S3 takes tens of milliseconds, mostly waiting."""
 _TRIES = 3
@@ -48,6 +54,8 @@ class Shelf:
         self._folder = folder
         self._lock = threading.RLock()
         self._indexes: dict[str, Index] = {}
+        self._refused: set[str] = set()
+        """Objects in the indexes' place that aren't believed; each is told once."""
         self._tables: dict[str, Table] = {}
         """Of single indexes, for calls: merging all of them anew for each would take long."""
         self._merged: tuple[tuple[str, ...], frozenset[str], Lookup] | None = None
@@ -116,7 +124,7 @@ class Shelf:
         """Return the tier of what may be merged now, and the indexes; None if they are few."""
         for tier, names in sorted(_tiers(self._indexes).items()):
             if len(names) > MOST_LOOSE:
-                return tier + 1, names
+                return tier + 1, sorted(names)
         return None
 
     def _read_new(self) -> tuple[str, ...]:
@@ -124,20 +132,22 @@ class Shelf:
         names: list[str] = []
         for left in reversed(range(_TRIES)):
             names = self._store.names(object_names.index_prefix(self._folder))
-            new = [name for name in names if name not in self._indexes]
-            found = _each(self._read, new)
-            gone = None in found
-            self._indexes.update((n, i) for n, i in zip(new, found, strict=True) if i is not None)
-            if not gone or not left:
+            self._refused.intersection_update(names)
+            known = self._indexes.keys() | self._refused
+            new = [name for name in names if name not in known]
+            found = dict(zip(new, _each(self._read, new), strict=True))
+            self._indexes.update((n, i) for n, i in found.items() if isinstance(i, Index))
+            self._refuse([one for one in found.values() if isinstance(one, Damaged)])
+            if None not in found.values() or not left:
                 break
-        kept = dict.fromkeys(name for name in names if name in self._indexes)
+        kept = dict.fromkeys(filter(self._indexes.__contains__, object_names.by_age(names)))
         if len(kept) < len(self._indexes):
             self._indexes = {name: self._indexes[name] for name in kept}
             self._tables = {n: table for n, table in self._tables.items() if n in kept}
         return tuple(kept)
 
-    def _read(self, name: str) -> Index | None:
-        """Return an index; an empty one if it isn't believed, None if it is gone."""
+    def _read(self, name: str) -> Index | Damaged | None:
+        """Return an index, or why it isn't believed; None if it is gone."""
         try:
             payload = bytes(self._store.read(name))
         except StoreError as error:
@@ -147,8 +157,19 @@ class Shelf:
         try:
             return segments.unpack_index(payload, name, self._keyring)
         except Damaged as error:
-            logger.warning("%s: %s. What it names is made again.", self._store, error)
-            return Index(tables={})
+            return error
+
+    def _refuse(self, found: Sequence[Damaged]) -> None:
+        """Tell of what isn't believed, by reasons: a key that was changed makes one line."""
+        reasons: dict[str, list[str]] = {}
+        for each in found:
+            self._refused.add(each.name)
+            reasons.setdefault(each.reason, []).append(each.shown)
+        for reason, names in reasons.items():
+            told = ", ".join(names[:MOST_TOLD])
+            more = f" and {len(names) - MOST_TOLD} more" if len(names) > MOST_TOLD else ""
+            text = "%s: %s%s %s. What would be found there is made again."
+            logger.warning(text, self._store, told, more, reason)
 
     def _layered(self, names: Iterable[str]) -> Lookup:
         tables: list[Table] = []
@@ -204,7 +225,7 @@ def shelf_of(store: ResultStore, folder: str, keyring: Keyring | None, process: 
     return Shelf(store, folder, keyring)
 
 
-def _each(read: Callable[[str], Index | None], names: Sequence[str]) -> list[Index | None]:
+def _each(read: Callable[[str], T], names: Sequence[str]) -> list[T]:
     if len(names) < 2:
         return [read(name) for name in names]
     with ThreadPoolExecutor(min(READERS, len(names))) as readers:

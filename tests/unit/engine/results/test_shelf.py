@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
-from fanfold.engine.results import object_names
-from fanfold.engine.results.payloads import pack
-from fanfold.engine.results.segments import INLINED, Segment
+from fanfold.engine.results import object_names, segments
+from fanfold.engine.results.keyring import Keyring
+from fanfold.engine.results.payloads import RAW, pack
+from fanfold.engine.results.segments import INLINED, Record, Segment
 from fanfold.engine.results.shelf import MOST_LOOSE, Shelf
 from fanfold.engine.results.stored import decode, load
 from fanfold.values.ids import new_id
@@ -178,3 +179,45 @@ def test_runs_that_have_kept_something_are_known_by_their_names(store: FsspecSto
         object_names.run_of_segment(segment),
         object_names.split_index_name(call)[2],
     }
+
+
+def test_what_is_not_believed_is_told_in_one_line_and_never_merged_away(
+    store: FsspecStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given indexes of drivers with two keys, and objects that are no indexes
+    ours, theirs = Keyring([("ours", bytes(32))]), Keyring([("theirs", bytes(range(32)))])
+    foreign = [commit_call(Shelf(store, "t", theirs), number, number) for number in range(40)]
+    odd = [object_names.index_prefix("t") + name for name in ("odd", "merged.x.y.z", "a.b.c.d")]
+    for name in odd:
+        store.write(name, [b"something else"])
+    shelf = Shelf(store, "t", ours)
+
+    # When a driver looks up, commits and merges
+    for number in range(100, 101 + MOST_LOOSE):
+        commit_call(shelf, number, number)
+        assert found(shelf, number) == number
+    shelf.tidy()
+
+    # Then its own indexes are merged, the others stay, and each reason was told once
+    left = set(indexes(store))
+    assert left > {*foreign, *odd} and len(left) == len(foreign) + len(odd) + 1
+    assert shelf.look_up().find(key(7), 0.0) is None
+    about_key, about_odd = sorted(caplog.messages, key=lambda told: "damaged" in told)
+    assert foreign[0] in about_key and "and 35 more is signed" in about_key
+    assert all(name in about_odd for name in odd)
+    assert found(Shelf(store, "t", theirs), 7) == 7
+
+
+def test_of_objects_with_one_name_the_last_is_the_one_that_counts(store: FsspecStore) -> None:
+    # Given an object of the user's naming that was written again and again, with merges between
+    shelf = Shelf(store, "t", None)
+    for number in range((MOST_LOOSE + 1) * 2 + 3):
+        record = Record(key=key(0), offset=0, length=1, digest=key(number), codec=RAW)
+        name = object_names.index_name("t", new_id(), 1, new_id(), 1)
+        shelf.commit(name, {"models/latest": segments.pack_records([record])})
+        shelf.tidy()
+
+        # Then the newest one is found, by whoever looks
+        for reader in (shelf, Shelf(store, "t", None)):
+            stored = reader.look_up().find(key(0), 0.0)
+            assert stored is not None and stored.digest == key(number)
