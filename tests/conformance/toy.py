@@ -57,6 +57,7 @@ class Trip:
 
 class ToySession:
     traits = Traits()
+    sealed = True
     dashboard = ""
 
     def __init__(self, heard: Callable[[str, bytes], None], most: int) -> None:

@@ -15,6 +15,7 @@ class Here:
     """The calling thread as a session and a site: nothing travels, nothing is open."""
 
     traits = Traits()
+    sealed = True
     worker = f"here/{os.getpid()}"
     dashboard = ""
 

@@ -23,6 +23,11 @@ class JoinedSession:
         return self._inner.traits
 
     @property
+    def sealed(self) -> bool:
+        """Whether nobody else can read what goes to the workers."""
+        return self._inner.sealed
+
+    @property
     def dashboard(self) -> str:
         """Address of the cluster's web page."""
         return self._inner.dashboard

@@ -9,8 +9,9 @@ from fanfold.engine.failures import capture
 from fanfold.engine.inputs import Inputs
 from fanfold.engine.sources import Given, Sources
 from fanfold.engine.spec import TaskSpec
-from fanfold.ports.runner import Ref
-from fanfold.values.errors import InputsUnreadable, NotPicklable
+from fanfold.ports.results import SEALED
+from fanfold.ports.runner import Ref, Session
+from fanfold.values.errors import InputsUnreadable, NotPicklable, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +33,34 @@ class Packed:
         return len(self.inputs) / max(len(self.batch), 1)
 
 
-def pack_spec(spec: TaskSpec) -> wire.Buffers:
+def pack_spec(spec: TaskSpec, session: Session) -> wire.Buffers:
     """Return what all chunks of a run have in common.
+
+    Args:
+        spec: The task and its calls.
+        session: What it will travel by.
 
     Raises:
         NotPicklable: Names the argument that can't travel, or the task.
+        UsageError: Credentials would travel where others can read them.
     """
+    store = spec.cache.store if spec.cache is not None else None
+    ships = store is not None and store.ship_credentials
+    if ships and not session.sealed:
+        raise UsageError(
+            f"The credentials for {store} can't be sent to workers, for others could "
+            "read them on the network: neither loopback nor TLS is known to be all that lies "
+            "between. Reach the cluster by TLS, or leave out ship_credentials and give the workers "
+            "credentials of their own."
+        )
+    token = SEALED.set(ships)
+    try:
+        return _packed(spec)
+    finally:
+        SEALED.reset(token)
+
+
+def _packed(spec: TaskSpec) -> wire.Buffers:
     try:
         return wire.dump_shared(f"The task {spec.info.name}, or what it uses,", spec)
     except NotPicklable:

@@ -61,7 +61,7 @@ class Run(Ends):
         self.payload: wire.Buffers = []
         """What all chunks need, pickled, where they run in other processes."""
         if self.remote:
-            self.payload = pack_spec(call.spec)
+            self.payload = pack_spec(call.spec, session)
         self.remade = False
         """Whether values of it were ever lost."""
         self.depth = 1 + max((run.depth for run in call.sources.upstream()), default=0)

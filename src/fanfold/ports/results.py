@@ -25,11 +25,19 @@ All methods block, may be called from any thread, and are idempotent.
 """
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
 Buffer = bytes | bytearray | memoryview
 """Bytes that are written without being copied; a memoryview has to be contiguous."""
+
+
+SEALED = ContextVar("SEALED", default=False)
+"""Set while something is pickled for workers alone, whom it reaches unseen by others.
+
+A store with `ship_credentials` then takes its credentials along; elsewhere none ever does.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +55,11 @@ class Listed:
 
 class ResultStore(Protocol):
     """A description of a place for objects; see the rules above."""
+
+    @property
+    def ship_credentials(self) -> bool:
+        """Whether workers use the credentials of the driver, instead of their own."""
+        ...
 
     @property
     def private(self) -> bool:

@@ -127,6 +127,14 @@ class Session(Protocol):
         """What this session can do."""
         ...
 
+    @property
+    def sealed(self) -> bool:
+        """Whether nobody else can read what goes to the workers: over loopback or TLS alone.
+
+        From memory; False where it isn't known.
+        """
+        ...
+
     def slots(self) -> Slots:
         """Return what the cluster can run now; never blocks on the network."""
         ...

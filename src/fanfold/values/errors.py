@@ -10,7 +10,8 @@
     │   ├── RunHeld                   somebody drives the run already
     │   ├── UnknownAdapter            nothing of that name is installed
     │   │   ├── UnknownRunner         no runner
-    │   │   └── UnknownHistory        no history
+    │   │   ├── UnknownHistory        no history
+    │   │   └── UnknownStorage        no storage for results
     │   └── NotPicklable              an argument, the task or a result can't travel
     ├── RunError                      a run that has no value
     │   ├── FailedRun                 it failed without an exception: a hand-made state
@@ -117,6 +118,10 @@ class UnknownRunner(UnknownAdapter):
 
 class UnknownHistory(UnknownAdapter):
     """No history of that kind is installed."""
+
+
+class UnknownStorage(UnknownAdapter):
+    """No storage of that kind is installed."""
 
 
 class NotPicklable(UsageError, TypeError):

@@ -171,11 +171,6 @@ def test_secrets_are_not_told() -> None:
     assert "password" not in repr(store)
 
 
-def test_an_unknown_storage_is_told() -> None:
-    with pytest.raises(StoreError, match="nothing-like-it"):
-        FsspecStore("nothing-like-it://a").read("b")
-
-
 def test_a_storage_without_exclusive_create_is_warned_of_once_and_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -24,7 +24,7 @@ from fanfold.values.errors import (
 from fanfold.values.messages import Report
 from fanfold.values.resources import PLAIN, Resources, Slots, Traits
 from fanfold_dask import asking, connection, natives, topics, workers
-from fanfold_dask.addresses import masked
+from fanfold_dask.addresses import exposed, masked
 from fanfold_dask.carrier import REPORT, Parcel, read_report
 from fanfold_dask.cluster import FIXED, Growth, OwnCluster
 from fanfold_dask.failures import translate
@@ -111,6 +111,14 @@ class DaskSession:
         """What Dask can do; a cluster of somebody else runs a dead worker's tasks again."""
         reruns = self._cluster is None
         return Traits(remote=True, recovers=True, reruns=reruns, honours=_HONOURED)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the scheduler is reached, and listens, by TLS or on this machine alone."""
+        scheduler = self._client.scheduler
+        listens: Any = self._client.scheduler_info().get("address")
+        reached: Any = scheduler.address if scheduler is not None else None
+        return bool(listens and reached) and not (exposed(listens) or exposed(reached))
 
     def slots(self) -> Slots:
         """Return the slots there are, from memory."""

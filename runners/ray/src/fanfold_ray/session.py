@@ -108,6 +108,11 @@ class RaySession:
         return _TRAITS
 
     @property
+    def sealed(self) -> bool:
+        """Whether Ray uses TLS, or this is a Ray of this machine alone."""
+        return innards.sealed()
+
+    @property
     def dashboard(self) -> str:
         """Address of Ray's dashboard; empty if it has none."""
         address = masked(innards.dashboard() or self._link.dashboard)

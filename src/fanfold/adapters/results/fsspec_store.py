@@ -5,21 +5,26 @@ by the threads of one process.
 """
 
 import os
+import platform
+import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from fanfold.adapters.results.faults import advice
+from fanfold.adapters.results import credentials, schemes
+from fanfold.adapters.results.faults import advice, denied
 from fanfold.adapters.results.folder import TEMPORARY, Folder
 from fanfold.adapters.results.remote import Remote
 from fanfold.adapters.results.s3 import S3
-from fanfold.ports.results import Buffer, Listed
+from fanfold.ports.results import SEALED, Buffer, Listed
 from fanfold.values.errors import StoreError
+
+_S3 = frozenset({"s3", "s3a"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +34,50 @@ class FsspecStore:
     Args:
         url: Where the root is, such as `s3://bucket/results`. A plain path is made absolute here,
             as workers have other working directories.
-        options: Keyword arguments for the file system. They travel with the store to the workers,
-            so leave out secrets: each process finds its own credentials.
+        options: Keyword arguments for the file system, such as `{"endpoint_url": ...}`. A text such
+            as `"env:MY_SECRET"` or `"file:/run/secrets/token"` stands for what that variable or
+            file holds in the process that connects. Secrets that are written out are known to this
+            process alone.
+        ship_credentials: Whether workers get the credentials that this process has found, instead
+            of finding their own. They travel over loopback or TLS; elsewhere it is refused.
+
+    Raises:
+        UnknownStorage: Nothing is installed for such a URL; says what to install.
     """
 
     url: str
     options: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    ship_credentials: bool = field(default=False, kw_only=True)
+    held: Mapping[str, Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False, hash=False
+    )
+    """Secrets that were written out."""
+    travelled: bool = field(default=False, init=False, repr=False, compare=False)
+    """Whether another process has made it."""
 
     def __post_init__(self) -> None:
-        if "://" not in self.url and "::" not in self.url:
-            object.__setattr__(self, "url", os.path.abspath(os.path.expanduser(self.url)))
+        url, password = self.url, dict[str, Any]()
+        if "://" not in url and "::" not in url:
+            url = os.path.abspath(os.path.expanduser(url))
+        else:
+            schemes.check(url)
+            url, password = _without_password(url)
+        options, held = credentials.divided({**self.options, **password})
+        object.__setattr__(self, "url", url)
+        object.__setattr__(self, "options", options)
+        object.__setattr__(self, "held", held)
+        if held:
+            _came[_plain_identity(self)] = credentials.joined(options, held)
 
     def __str__(self) -> str:
         """Return the URL without a user or password that may be in it."""
         scheme, separator, rest = self.url.partition("://")
         host, slash, path = rest.partition("/")
         return scheme + separator + host.rpartition("@")[2] + slash + path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        shipped = _shipped(self) if self.ship_credentials and SEALED.get() else None
+        return _travelled, (self.url, self.options, self.ship_credentials, shipped)
 
     @property
     def private(self) -> bool:
@@ -94,15 +127,28 @@ class FsspecStore:
         try:
             for name in names:
                 _check_name(name)
-            yield _connect(self, os.getpid())
+            yield _connected(self)
         except Exception as error:
+            if denied(error):
+                _forget(self)  # what is named in its options may have changed
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-            next_step = advice(error)
-            end = f". {next_step}" if next_step else ""
             raise StoreError(
-                f"Store {self} could not {operation} {told}: {reason}{notes}{end}"
+                f"Store {self} could not {operation} {told}: "
+                f"{reason.rstrip('.')}{notes}{self._next_step(error)}"
             ) from error
+
+    def _next_step(self, error: Exception) -> str:
+        """Return what to do next, as the end of what is said."""
+        step = schemes.advice(self.url) if isinstance(error, ImportError) else advice(error)
+        own = denied(error) or isinstance(error, LookupError)
+        if own and self.travelled and not self.ship_credentials:
+            step += (
+                f" Workers use their own credentials for the storage, and so does this one on "
+                f"{platform.node()}. FsspecStore(..., ship_credentials=True) sends them the "
+                "driver's."
+            )
+        return f". {step.strip()}" if step else ""
 
 
 class _Place(Protocol):
@@ -124,16 +170,101 @@ class _Place(Protocol):
     def remove(self, names: Sequence[str]) -> None: ...
 
 
-@lru_cache(maxsize=64)
-def _connect(store: FsspecStore, process: int) -> _Place:
-    """Return the place that a store describes; a forked process makes its own connections."""
-    options = {"use_listings_cache": False, "skip_instance_cache": True, **store.options}
+_places: dict[Any, _Place] = {}
+_came: dict[Any, Mapping[str, Any]] = {}
+"""Options with credentials that were shipped here or written out here, for copies without them."""
+_connecting = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _connecting
+    _places.clear()  # a forked process makes its own connections
+    _connecting = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _connected(store: FsspecStore) -> _Place:
+    """Return the place that a store describes; one for the process."""
+    place = _places.get(_identity(store))
+    if place is None:
+        with _connecting:
+            place = _places.get(_identity(store))
+            if place is None:
+                place = _places[_identity(store)] = _connect(store)
+    return place
+
+
+def _connect(store: FsspecStore) -> _Place:
+    options = {"use_listings_cache": False, "skip_instance_cache": True, **_full_options(store)}
     system, root = fsspec.core.url_to_fs(store.url, **options)
     if isinstance(system, LocalFileSystem):
         return Folder(root)
-    if "s3" in system.protocol:
+    if _S3.intersection(system.protocol):
         return S3(system, root, store.__str__)
     return Remote(system, root.rstrip("/"), store.__str__)
+
+
+def _forget(store: FsspecStore) -> None:
+    _places.pop(_identity(store), None)
+
+
+def _identity(store: FsspecStore) -> Any:
+    return _plain_identity(store), credentials.frozen(store.held)
+
+
+def _plain_identity(store: FsspecStore) -> Any:
+    return store.url, credentials.frozen(store.options)
+
+
+def _full_options(store: FsspecStore) -> dict[str, Any]:
+    """Return what a store's file system is made with, secrets and all."""
+    came = _came.get(_plain_identity(store)) if store.travelled else None
+    if came is None:
+        came = credentials.joined(store.options, store.held)
+    return credentials.resolved(came)
+
+
+def _shipped(store: FsspecStore) -> dict[str, Any]:
+    """Return a store's options as they are here, with the credentials that are found here."""
+    place = _connected(store)
+    options = _full_options(store)
+    if isinstance(place, S3):
+        options.update(place.credentials())
+    elif isinstance(place, Remote) and not place.private and options == store.options:
+        raise StoreError(
+            f"{store} has no credentials in its options that could be sent to workers. Name them "
+            "there, such as 'env:MY_SECRET', or leave out ship_credentials."
+        )
+    return options
+
+
+def _travelled(
+    url: str, options: Mapping[str, Any], ship_credentials: bool, shipped: dict[str, Any] | None
+) -> FsspecStore:
+    """Return a store that was pickled; what was shipped counts for all that are equal to it."""
+    store = object.__new__(FsspecStore)
+    values = (url, options, ship_credentials, {}, True)
+    for name, value in zip(FsspecStore.__slots__, values, strict=True):
+        object.__setattr__(store, name, value)
+    if shipped is not None:
+        credentials.learn(shipped)
+        _came[_plain_identity(store)] = shipped
+        _forget(store)
+    return store
+
+
+def _without_password(url: str) -> tuple[str, dict[str, Any]]:
+    """Return a URL without a password that is in it, and that password as an option."""
+    scheme, separator, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    user, at, name = host.rpartition("@")
+    user, colon, password = user.partition(":")
+    if not (at and colon) or "::" in url:
+        return url, {}
+    return f"{scheme}{separator}{user}{at}{name}{slash}{path}", {"password": unquote(password)}
 
 
 def _folders(prefix: str) -> list[str]:

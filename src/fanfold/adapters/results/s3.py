@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from fsspec.asyn import sync
 
+from fanfold.adapters.results import credentials
 from fanfold.adapters.results.faults import Patience, beyond_end, told, without_conditions
 from fanfold.adapters.results.folder import TEMPORARY
 from fanfold.adapters.results.probing import Creation
@@ -54,6 +55,13 @@ class S3:
         self._bucket, prefix, _ = system.split_path(root)
         self._prefix = f"{prefix}/" if prefix else ""
         self._creation = Creation(self, told, None)
+        credentials.learn(self.credentials())
+
+    def credentials(self) -> dict[str, str]:
+        """Return what requests are signed with; empty where they aren't."""
+        if self._system.anon:
+            return {}
+        return self._wait(self._credentials)
 
     def write(self, name: str, parts: Sequence[Buffer]) -> None:
         self._wait(self._put, name, parts, {})
@@ -238,6 +246,18 @@ class S3:
             raise _NotRemoved(failed[0])
 
     # Asking.
+
+    async def _credentials(self) -> dict[str, str]:
+        system = self._system
+        await system.set_session()
+        parts = system.key, system.secret, system.token
+        if not (system.key and system.secret):
+            found = await system.session.get_credentials()
+            if found is None:
+                return {}
+            parts = await found.get_frozen_credentials()
+        named = zip(("key", "secret", "token"), parts, strict=False)
+        return {name: value for name, value in named if value}
 
     def _key(self, name: str) -> str:
         return self._prefix + name

@@ -93,6 +93,7 @@ class ProcessSession:
     """Worker processes and what they left behind. Must be closed; at exit it closes itself."""
 
     traits = Traits(remote=True, interrupts=True, kills=True)
+    sealed = True
     dashboard = ""
 
     def __init__(self, heard: Heard, most: int, preload: tuple[str, ...]) -> None:

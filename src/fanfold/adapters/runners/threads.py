@@ -59,6 +59,7 @@ class ThreadSession:
     """
 
     traits = Traits()
+    sealed = True
     dashboard = ""
 
     def __init__(self, heard: Heard, most: int) -> None:
@@ -226,6 +227,7 @@ class _NestedSession:
     """What a running chunk starts, on the threads of the session that it runs on itself."""
 
     traits = Traits()
+    sealed = True
     dashboard = ""
 
     def __init__(self, pool: ThreadSession, heard: Heard) -> None:
