@@ -116,13 +116,21 @@ def loose(inventory: Inventory, wishes: Wishes, known: Callable[[str], bool] | N
         wishes: What shall go.
         known: Whether the history knows a flow run, by its id; None where nobody asks.
     """
+    # Somebody may have named his own objects so.
+    theirs = {
+        entry.place
+        for folder in inventory.folders
+        for entry in folder.entries()
+        if entry.named_by_user
+    }
+    others = [each for name, each in inventory.others.items() if name not in theirs]
     gone = [
         each.name
-        for each in inventory.others.values()
+        for each in others
         if each.name.startswith("flows/") and _flow_result_goes(each, wishes, known)
     ]
     there = inventory.others.keys() - set(gone)
-    for each in inventory.others.values():
+    for each in others:
         late = _late(each, wishes) and wishes.expired
         start, _, signed = each.name.partition("/")
         # Of users' own objects nobody knows here whether they are there.
@@ -228,7 +236,8 @@ def _sort_objects(verdict: Verdict, named: set[str], staying: set[str], wishes: 
     }
     if not wishes.expired or (folder.unread and not wishes.unreadable):
         unnamed = set()
-    verdict.results[Why.UNNAMED] += len(unnamed)
+    if unnamed:
+        verdict.results[Why.UNNAMED] = len(unnamed)
     verdict.objects += sorted((gone & folder.objects.keys()) | unnamed)
 
 

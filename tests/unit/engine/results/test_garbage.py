@@ -222,6 +222,16 @@ def test_results_of_flows_and_what_signs_them_go_together() -> None:
     assert "flows/f/r2" in garbage.loose(there, Wishes(now=NOW, before_s=NOW), None)
 
 
+def test_what_a_user_has_named_like_ours_stays() -> None:
+    name = "claims/mine.pkl"
+    there = Inventory(
+        folders=[folder({index(1): {name: [record(1, codec=6)]}})],
+        others={name: Listed(name=name, size_bytes=1, modified_s=OLD)},
+    )
+
+    assert garbage.loose(there, Wishes(now=NOW), None) == []
+
+
 @dataclass(frozen=True)
 class Kept:
     number: int
