@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 import sys
+import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,19 +72,22 @@ def started(command: Sequence[str], mark: str) -> Generator[str]:
         cwd=ROOT,
     )
     assert process.stdin is not None and process.stdout is not None
+    drain = threading.Thread(target=process.stdout.read)  # or it stands still when the pipe is full
     try:
         said: list[str] = []
         for line in process.stdout:
             said.append(line)
             if mark in line:
                 break
+        drain.start()
         assert said and mark in said[-1], f"{command[0]} didn't start: {''.join(said)}"
         yield "http://" + said[-1].partition("http://")[2].strip().rstrip("]/")
     finally:
         process.kill()
+        process.wait()
+        drain.join()
         process.stdin.close()
         process.stdout.close()
-        process.wait()
 
 
 def own_server() -> contextlib.AbstractContextManager[str]:

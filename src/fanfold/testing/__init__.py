@@ -1,7 +1,7 @@
-"""For tests: of flows and tasks (`harness`, ...), of runners (`runners`), of `histories`.
+"""For tests: of flows and tasks (`harness`, ...), of `runners`, `histories` and `stores`.
 
 The suite for those who write runners needs pytest and psutil, that for those who write histories
-pytest and hypothesis, and `postgresql` psycopg; the rest needs nothing.
+pytest and hypothesis, that for result stores pytest, and `postgresql` psycopg; the rest nothing.
 """
 
 from importlib import import_module

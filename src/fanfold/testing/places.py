@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -82,20 +83,8 @@ class Place:
             forgotten = self.places.open(self.url)  # never closed, as it is when a process dies
             yield act(forgotten, *args)
             return
-        spawning = multiprocessing.get_context("spawn")
-        ours, theirs = spawning.Pipe()
-        target = (theirs, self.places.open, self.url, act, args)
-        process = spawning.Process(target=_elsewhere, args=target, daemon=True)
-        process.start()
-        theirs.close()
-        try:
-            assert ours.poll(DEADLINE_S), "the other process didn't answer"
-            yield ours.recv()
-        finally:
-            process.kill()
-            process.join()
-            process.close()
-            ours.close()
+        with elsewhere(partial(self.places.open, self.url), act, *args) as answer:
+            yield answer
 
 
 class OnPlaces:
@@ -135,16 +124,36 @@ def at_once(*acts: Callable[[], A]) -> list[A]:
         return [answer.result(DEADLINE_S) for answer in answers]
 
 
+@contextmanager
+def elsewhere(make: Callable[[], Any], act: Callable[..., A], *args: Any) -> Generator[A]:
+    """Do something in another process, which lives on until the block ends: then it is killed.
+
+    Args:
+        make: Makes there what is acted on; it pickles.
+        act: A function of a module, called with that and the arguments.
+        *args: They pickle, as does what it returns.
+    """
+    spawning = multiprocessing.get_context("spawn")
+    ours, theirs = spawning.Pipe()
+    process = spawning.Process(target=_elsewhere, args=(theirs, make, act, args), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        assert ours.poll(DEADLINE_S), "the other process didn't answer"
+        yield ours.recv()
+    finally:
+        process.kill()
+        process.join()
+        process.close()
+        ours.close()
+
+
 def _elsewhere(
-    answers: Connection,
-    open_history: Callable[[str], History],
-    url: str,
-    act: Callable[..., Any],
-    args: tuple[Any, ...],
+    answers: Connection, make: Callable[[], Any], act: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
     """Answer, and wait for the end, which comes by a signal or with the one who asked."""
-    history = open_history(url)
-    answers.send(act(history, *args))
+    made = make()
+    answers.send(act(made, *args))
     try:
         answers.recv()
     except EOFError:

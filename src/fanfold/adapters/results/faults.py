@@ -223,5 +223,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield one
         wrapped = getattr(one, "kwargs", None)  # of botocore's errors
         inside = wrapped.get("error") if isinstance(wrapped, dict) else None
-        pending += [one.__context__, one.__cause__, getattr(one, "os_error", None)]
+        # Not its context, which may be what the caller was busy with.
+        pending += [one.__cause__, getattr(one, "os_error", None)]
         pending.append(inside if isinstance(inside, BaseException) else None)
