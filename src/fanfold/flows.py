@@ -25,6 +25,7 @@ from fanfold.engine.futures import MapFuture, TaskFuture
 from fanfold.engine.limits.deadlines import checked_timeout
 from fanfold.engine.naming import RunName, checked_run_name
 from fanfold.engine.results.committing import keep_flow_result
+from fanfold.engine.results.payloads import raw_serializer
 from fanfold.engine.results.serializers import checked_serializer
 from fanfold.engine.results.stored import Stored
 from fanfold.engine.resuming import Resumption, resumption
@@ -318,7 +319,13 @@ class Flow(Submittable[P, R]):
             return None
         store = registry.result_store_of(results.storage or held.results_default_storage)
         serializer = results.serializer or held.results_default_serializer
-        return keep_flow_result(store, self.name, info.id, serializer, value)
+        return keep_flow_result(
+            store,
+            self.name,
+            info.id,
+            raw_serializer(serializer, held.results_accepted_codecs),
+            value,
+        )
 
 
 class _Subflow:

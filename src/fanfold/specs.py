@@ -289,6 +289,7 @@ def _cache(
         reads=reads,
         since=replays.since if refreshes else "",
         serializer=info.results.serializer or held.results_default_serializer,
+        accepted=held.results_accepted_codecs,
         name=partial(_object_name, template) if template is not None else None,
         by_name=by_name,
         deferred=joined() is not None,

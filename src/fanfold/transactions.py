@@ -23,6 +23,7 @@ from fanfold.engine import context, registry, settings
 from fanfold.engine.dispatch import dispatcher
 from fanfold.engine.keys.policies import IsolationLevel as IsolationLevel
 from fanfold.engine.keys.policies import checked_isolation
+from fanfold.engine.results.payloads import raw_serializer
 from fanfold.engine.results.records import TransactionRecord
 from fanfold.engine.results.signing_keys import keyring_of
 from fanfold.engine.results.transaction import CommitMode as CommitMode
@@ -136,7 +137,8 @@ def _record(key: str, store: ResultStore | str | Path | None) -> TransactionReco
     results = around.info.results if around is not None else context.ResultOptions()
     place = registry.result_store_of(store or results.storage or held.results_default_storage)
     serializer = results.serializer or held.results_default_serializer
-    return TransactionRecord(store=place, key=key, keyring=keyring_of(place), serializer=serializer)
+    chosen = raw_serializer(serializer, held.results_accepted_codecs)
+    return TransactionRecord(store=place, key=key, keyring=keyring_of(place), serializer=chosen)
 
 
 def _fail(opened: Transaction) -> None:

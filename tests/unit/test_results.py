@@ -123,7 +123,7 @@ def test_without_a_cache_results_are_kept_and_never_shared(runner: str, results:
         return [(state.state.name, state.result()) for state in states]
 
     assert both() == [("Completed", 1)] * 4
-    kept = [pickle.dumps(1, protocol=5) in payload for payload in payloads(results)]
+    kept = [payload.startswith(b"1") for payload in payloads(results)]
     assert all(kept) and len(kept) >= 3
 
 

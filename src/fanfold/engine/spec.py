@@ -12,6 +12,7 @@ from typing import Any
 
 from fanfold.engine.context import RunInfo
 from fanfold.engine.dataflow import substitute
+from fanfold.engine.results.codec_names import ACCEPTED
 from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.results.segments import SECRET_BYTES
 from fanfold.ports.results import ResultStore
@@ -173,7 +174,9 @@ class CacheSpec:
     since: str = ""
     """Id of a run: what was kept before it came into being isn't taken; empty for no such bound."""
     serializer: Any = None
-    """What values are written with: an object or a name; None for pickle."""
+    """What values are written with: an object or a name; None to go by their types."""
+    accepted: tuple[str, ...] = ACCEPTED
+    """What readers accept, whatever a record says; see `results.accepted_codecs`."""
     name: Callable[["TaskSpec", dict[str, Any]], str] | None = None
     """Names the object that holds an element's result, where the user wants that."""
     by_name: bool = False

@@ -67,7 +67,7 @@ def keep_flow_result(
         length=len(payload),
         digest=segments.digest([payload]),
         codec=RAW,
-        serializer=serializer or "pickle",
+        serializer=serializer,
     )
 
 

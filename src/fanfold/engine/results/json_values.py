@@ -39,26 +39,33 @@ def encoded(value: Any) -> Any:
     raise TypeError(f"a {kind.__qualname__} has no form in JSON")
 
 
-def decoded(value: Any) -> Any:
+def decoded(value: Any, *, classes: bool = True) -> Any:
     """Return what `encoded` was given, wherever it stands in a value read from JSON.
+
+    Args:
+        value: As it was read.
+        classes: Whether models and dataclasses may be imported by the names that it has for them.
 
     Raises:
         ValueError: A class is named that can't be read.
     """
     if isinstance(value, list):
-        return [decoded(item) for item in cast("list[Any]", value)]
+        return [decoded(item, classes=classes) for item in cast("list[Any]", value)]
     if not isinstance(value, dict):
         return value
-    members = {key: decoded(item) for key, item in cast("dict[str, Any]", value).items()}
+    items = cast("dict[str, Any]", value).items()
+    members = {key: decoded(item, classes=classes) for key, item in items}
     if members.keys() != {CLASS, DATA}:
         return members
-    return _made(members[CLASS], members[DATA])
+    return _made(members[CLASS], members[DATA], classes)
 
 
-def _made(name: str, data: Any) -> Any:
+def _made(name: str, data: Any, classes: bool) -> Any:
     for known, (_, read) in _KNOWN.items():
         if name == _name(known):
             return read(data)
+    if not classes:
+        raise ValueError(f"{name} isn't imported, as results.accepted_codecs leaves out pickle")
     kind = _class(name)
     if _is_model(kind):
         return kind.model_validate(data)

@@ -11,8 +11,17 @@ from fanfold.engine.attempt import Hit, Known
 from fanfold.engine.chunking import Span
 from fanfold.engine.keys.makers import InParts
 from fanfold.engine.results import object_names, segments, stored
+from fanfold.engine.results.codec_names import ACCEPTED
 from fanfold.engine.results.lookup import Lookup
-from fanfold.engine.results.payloads import RAW, encoding, raw
+from fanfold.engine.results.payloads import (
+    RAW,
+    codec_name,
+    encoder,
+    raw,
+    raw_serializer,
+    readable,
+)
+from fanfold.engine.results.pickles import size_bytes
 from fanfold.engine.results.segments import INLINED, Index, Record, Segment
 from fanfold.engine.results.stored import Stored
 from fanfold.engine.results.turns import Turns
@@ -27,6 +36,8 @@ if TYPE_CHECKING:
 
 FIRST_TOLD = 100
 """Elements of a map of which the history is told what their keys were made from."""
+BIG_BYTES = 1 << 20
+"""A bigger payload is an object of its own, which is written when its element ends."""
 TRAVELLING_BYTES = 65_536
 """A bigger value that was found is read again where it is wanted, instead of travelling there."""
 
@@ -43,7 +54,7 @@ class Keeper:
         self._work = work
         self._spec = spec
         self._cache = cache
-        self._codec, self._encode = encoding(cache.serializer)
+        self._encode = encoder(cache.serializer, cache.accepted)
         self._segment = Segment()
         self._inlines = spec.info.single and not work.remote and cache.in_memory
         """Whether a small value may lie in the index itself: that is one object instead of two."""
@@ -57,7 +68,7 @@ class Keeper:
         self.found = Turns(self.find).find if self._several and spec.is_async else self.find
         """As `find`; async elements wait for others that make the same."""
         self._here: dict[bytes, tuple[Record, str, Sequence[Buffer]]] = {}
-        """What this chunk has made itself, by key: records, names of objects, and payloads."""
+        """What this chunk has made, by key: record, name of the object, payload if not written."""
         self.warnings: list[str] = []
         self.staged: dict[str, bytes] = {}
         """Packed index records by segment name."""
@@ -99,6 +110,7 @@ class Keeper:
             self.done_before -= 1
         elif self._work.known is not None:
             mine = self._work.known.find(key, now)
+        mine = self._accepted(mine)
         if mine is not None and self._whole(mine):
             return key, Known(mine)
         if not reads:
@@ -109,7 +121,7 @@ class Keeper:
             return key, self._named(key, name, now)
         made = self._work.made
         found = made.find(key, now) if made is not None else None
-        found = found or self._committed(key, now)
+        found = self._accepted(found or self._committed(key, now))
         held = found is not None and found.segment in cache.lookup.held
         if found is None or not (self._at_hand or self._doubted or held or found.codec == RAW):
             return key, found
@@ -121,13 +133,13 @@ class Keeper:
         try:
             if name is not None:
                 return self._put(key, name, value)
-            payload = self._encode(value)
+            codec, payload = self._encode(value)
+            if sum(map(size_bytes, payload)) > BIG_BYTES:
+                return self._put_big(key, codec, payload, value)
         except Exception as error:  # the value goes home all the same, only the copy is missing
             self.warn(f"A result of {self._spec.info.name} isn't kept: {error}.")
             return value
-        record = self._segment.append(
-            key, payload, self._codec, self._expiry(), StateName.COMPLETED
-        )
+        record = self._segment.append(key, payload, codec, self._expiry(), StateName.COMPLETED)
         if self._several:
             self._here[key] = record, self._name, payload
         return value if self._cache.in_memory else self._reference(record, self._name)
@@ -159,6 +171,9 @@ class Keeper:
 
     @cached_property
     def _name(self) -> str:
+        return self._new_name()
+
+    def _new_name(self) -> str:
         return object_names.segment_name(
             self._cache.folder, self._spec.info.id, self._work.id, new_id()
         )
@@ -180,20 +195,22 @@ class Keeper:
         return found
 
     def _found_here(self, key: bytes, now: float) -> Hit | Stored | None:
-        """Return what an earlier element of this chunk has made, which isn't written yet."""
+        """Return what an earlier element of this chunk has made, most of it not written yet."""
         record, name, payload = self._here.get(key, (None, "", ()))
         if record is None or record.expiry <= now:
             return None
         found = self._reference(record, name)
-        return (
-            self._answer(found, stored.decode(found, b"".join(payload))) if self._at_hand else found
-        )
+        if not self._at_hand:
+            return found
+        if not payload:
+            return self._read(found)
+        return self._answer(found, stored.decode(found, b"".join(payload)))
 
     def _read(self, found: Stored) -> Hit | Stored | None:
         """Return what was found, the value itself where that is wanted; None if it is damaged."""
-        if found.codec == RAW:
-            found = replace(found, serializer=self._serializer)
         try:
+            if found.codec == RAW:
+                found = replace(found, serializer=self._serializer)
             payload = self._cache.lookup.held.get(found.segment)
             value = stored.load(found) if payload is None else stored.decode(found, payload)
         except Exception as error:  # the call makes the value again
@@ -252,9 +269,25 @@ class Keeper:
         told = str(error) if what in str(error) else f"{what} can't be read: {error}"
         self.warn(f"A result of {self._spec.info.name} is made again. {told.rstrip('.')}.")
 
-    @property
+    @cached_property
     def _serializer(self) -> Any:
-        return self._cache.serializer or "pickle"
+        """What objects are written by that stand alone.
+
+        Raises:
+            UsageError: Readers don't accept that.
+        """
+        return raw_serializer(self._cache.serializer, self._cache.accepted)
+
+    def _accepted(self, found: Stored | None) -> Stored | None:
+        """Return what was found if it may be read here, which its record has no say in."""
+        if found is None or self._cache.accepted == ACCEPTED:
+            return found
+        codec = readable(found.codec, self._cache.accepted)
+        if codec is None:
+            needed = f"it has the codec {codec_name(found.codec)}"
+            self._complain(str(found), UsageError(f"{needed}, which isn't accepted"))
+            return None
+        return found if codec == found.codec else replace(found, codec=codec)
 
     # What is kept.
 
@@ -265,7 +298,7 @@ class Keeper:
             Exception: The value can't be serialized, or the object not be written.
         """
         cache = self._cache
-        payload = raw(cache.serializer, value)
+        payload = raw(self._serializer, value)
         if cache.deferred:
             name = object_names.staged_object_name(cache.folder, new_id(), name)
         cache.store.write(name, [payload])
@@ -280,8 +313,22 @@ class Keeper:
         )
         self.staged[name] = segments.pack_records((record,))
         if self._several:
-            self._here[key] = record, name, [payload]
+            self._here[key] = record, name, ()
         return value if cache.in_memory else self._reference(record, name)
+
+    def _put_big(self, key: bytes, codec: int, payload: Sequence[Buffer], value: Any) -> Any:
+        """Write a big payload at once, as a segment of its own; a chunk may have many of them.
+
+        Raises:
+            StoreError: It can't be written.
+        """
+        segment, name = Segment(), self._new_name()
+        record = segment.append(key, payload, codec, self._expiry(), StateName.COMPLETED)
+        self._cache.store.write(name, segment.parts(name, self._cache.secret))
+        self.staged[name] = segment.packed
+        if self._several:
+            self._here[key] = record, name, ()
+        return value if self._cache.in_memory else self._reference(record, name)
 
     def _reference(self, record: Record, name: str) -> Stored:
         return Stored(

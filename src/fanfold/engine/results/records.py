@@ -26,7 +26,7 @@ class TransactionRecord:
     key: str
     keyring: Keyring | None = None
     """Signs it; None where nobody else can write."""
-    serializer: Any = None
+    serializer: Any = "pickle"
 
     @property
     def name(self) -> str:

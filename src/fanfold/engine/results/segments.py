@@ -29,7 +29,8 @@ from typing import Any
 from blake3 import blake3
 
 from fanfold.engine.results.keyring import ID_BYTES, SIGNATURE_BYTES, UNSIGNED, Keyring
-from fanfold.engine.results.payloads import PICKLE, size_bytes
+from fanfold.engine.results.payloads import PICKLE
+from fanfold.engine.results.pickles import size_bytes
 from fanfold.ports.results import Buffer, ResultStore
 from fanfold.values.errors import StoreError
 

@@ -30,6 +30,13 @@ def decoded(value: Any) -> Any:
     return json_values.decoded(value)
 
 
+def data_only(value: Any) -> Any:
+    """Return the same where that imports no class; for readers that don't unpickle either."""
+    from fanfold.engine.results import json_values  # 3 ms, which only JSON needs
+
+    return json_values.decoded(value, classes=False)
+
+
 @runtime_checkable
 class Serializer(Protocol):
     """Anything with these two methods; it must be picklable."""
@@ -153,6 +160,8 @@ _MAKERS: dict[str, Callable[[], Serializer]] = {
 }
 NAMES = tuple(_MAKERS)
 """What can be chosen by name."""
+AUTO = "auto"
+"""Chosen where nobody has: the type of a value decides, see `payloads`."""
 
 
 def serializer(choice: Any) -> Serializer:
@@ -177,13 +186,13 @@ def serializer(choice: Any) -> Serializer:
 
 
 def checked_serializer(name: str, choice: Any) -> Any:
-    """Return an option's value if it chooses a serializer, or None.
+    """Return an option's value if it chooses a serializer, "auto" or None.
 
     Raises:
         UsageError: It doesn't; names the task or flow.
     """
-    if choice is None:
-        return None
+    if choice is None or choice == AUTO:
+        return choice
     try:
         serializer(choice)
     except UsageError as error:

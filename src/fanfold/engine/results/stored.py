@@ -80,7 +80,10 @@ def load_all(stored: Sequence[Stored], store: ResultStore | None = None) -> list
         first = stored[span[0]]
         end = max(stored[place].offset + stored[place].length for place in span)
         read = (store or first.store).read(first.segment, first.offset, end - first.offset)
-        content = memoryview(read)
+        if len(span) == 1:  # what was read for one value alone, that may live in
+            values[span[0]] = decode(first, read)
+            continue
+        content = memoryview(read).toreadonly()
         for place in span:
             one = stored[place]
             start = one.offset - first.offset

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, Literal, NamedTuple, TypeVar
 
+from fanfold.engine.results.codec_names import ACCEPTED
 from fanfold.values.secrets import KNOWN
 from fanfold.values.states import StateName
 
@@ -144,6 +145,13 @@ def _days_by_state(written: object, folder: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _codecs(written: object, folder: str) -> tuple[str, ...]:
+    names = _words(written, folder)
+    if unknown := set(names) - set(ACCEPTED):
+        raise ValueError(unknown)
+    return names
+
+
 def _history(written: object, folder: str) -> str:
     word = _word(written, folder)
     if word.lower() in ("off", "false", "none"):
@@ -201,6 +209,7 @@ DAYS = Kind(parse=_seconds, allowed="a number of days from 0")
 DAYS_BY_STATE = Kind(
     parse=_days_by_state, allowed="final states and days such as completed=30,failed=365"
 )
+CODECS = Kind(parse=_codecs, allowed=f"some of {','.join(ACCEPTED)}")
 HISTORY = Kind(
     parse=_history,
     allowed="a URL such as sqlite:////data/runs.db or postgresql://user@host/name, or off",

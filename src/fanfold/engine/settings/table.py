@@ -24,7 +24,9 @@ any context.
 
 from pathlib import Path
 
+from fanfold.engine.results.codec_names import ACCEPTED
 from fanfold.engine.settings.kinds import (
+    CODECS,
     COLORS,
     COUNT,
     DAYS,
@@ -145,14 +147,20 @@ class Settings:
     results_default_serializer = Setting(
         name="results.default_serializer",
         kind=WORD,
-        default="pickle",
-        description="How results are written: pickle, json, compressed/pickle, ...",
+        default="auto",
+        description="How results are written: auto (by type), pickle, json, compressed/pickle, ...",
     )
     results_signing_keys: Setting[tuple[str, ...]] = Setting(
         name="results.signing_keys",
         kind=KEYS,
         default=(),
         description="Keys that sign results on shared storage, such as main=env:RESULTS_KEY.",
+    )
+    results_accepted_codecs: Setting[tuple[str, ...]] = Setting(
+        name="results.accepted_codecs",
+        kind=CODECS,
+        default=ACCEPTED,
+        description="What kept results are read by; without pickle none of them is unpickled.",
     )
     history_url = Setting(
         name="history.url",

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.engine.results import object_names, segments
 from fanfold.engine.results.lookup import Lookup
-from fanfold.engine.results.payloads import RAW, pack, unpack
+from fanfold.engine.results.payloads import RAW
+from fanfold.engine.results.pickles import pack, unpack
 from fanfold.engine.results.segments import TAIL_BYTES, Index, Record, Segment
 from fanfold.engine.results.stored import GAP_BYTES, Stored, load, load_all
 from fanfold.values.errors import StoreError, UsageError
