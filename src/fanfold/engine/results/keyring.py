@@ -7,10 +7,11 @@ What is read from such storage, and may be unpickled, was found right before tha
 - A payload, in a segment or an object of its own, is read through a reference that came with a
   verified index, a worker's report or a flow's state: `stored.decode` compares its digest first.
 - What a chunk staged before its cluster ran it again is believed by a secret of its map.
+- Of claims and probes the bytes alone are compared, or names and times listed; nothing is parsed.
 
 What isn't signed, or wrongly, was never written. Somebody who can write there can still remove
-results, and put back an index that was signed and removed: that is work done anew, or what was once
-the result under that key; never another's code.
+results, keep claims from being had, and put back an index that was signed and removed: that is work
+done anew or late, or what was once the result under that key; never another's code.
 
 Pure; `signing_keys` says where the keys come from.
 """
