@@ -130,7 +130,8 @@ def _unknown(found: Found, some: bool) -> str:
     if some:
         return (
             f"Nothing is recorded of the key of {clean(found.label)}. The history is told of a "
-            f"map's first {FIRST_TOLD} elements; compare one of those."
+            f"map's first {FIRST_TOLD} elements, and of the first one of several that are equal; "
+            "compare one of those."
         )
     return (
         f"Nothing is recorded of the key of {clean(found.label)}: it has none, as its task keeps "

@@ -1,5 +1,6 @@
 """The command line as a user has it: `fanfold cache`."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,6 +61,12 @@ def by_run(x: int) -> int:
 
 @task(result_storage_key="models/{parameters[x]}.pkl", cache_policy=INPUTS)
 def model(x: int) -> int:
+    return x
+
+
+@task(cache_policy=INPUTS)
+async def later(x: int) -> int:
+    await asyncio.sleep(0)
     return x
 
 
@@ -343,6 +350,17 @@ def test_elements_of_a_map_differ_by_what_is_mapped(history: History) -> None:
 
     assert parts("last/double[1]", "last/double[3]") == ["argument x"]
     assert parts(f"{first}/double[1]", "last/double[1]") == ["argument depth"]
+
+
+def test_async_elements_that_wait_for_equal_ones_are_told_apart(history: History) -> None:
+    inputs = [1, 1, 2, 1, 3]
+    ran(history, lambda: later.map(plain.map(inputs)).result())
+
+    digests = [
+        explained(f"last/later[{index}]")["calls"][0]["parts"]["argument x"] for index in range(5)
+    ]
+
+    assert [digests.index(each) for each in digests] == [0, 0, 2, 0, 4]
 
 
 def test_code_that_differs_is_named(history: History, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,10 @@ class InParts(ABC):
     __slots__ = ()
 
     @abstractmethod
+    def __call__(self, spec: TaskSpec, arguments: dict[str, Any]) -> bytes | None:
+        """Return the key of one call, as every `KeyMaker` does."""
+
+    @abstractmethod
     def told(self) -> Parts | None:
         """Return the parts that are the same for all calls; None where nobody asks for parts."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fanfold.engine import keys
 from fanfold.engine.attempt import Hit, Known
 from fanfold.engine.chunking import Span
+from fanfold.engine.context import current
 from fanfold.engine.keys.makers import InParts
 from fanfold.engine.results import object_names, segments, stored
 from fanfold.engine.results.codec_names import ACCEPTED
@@ -75,7 +76,6 @@ class Keeper:
         self._repeated = self._own_segments()
         self.keyed: dict[int, Mapping[str, str]] = {}
         """What keys of elements were made from, by position."""
-        self._asked = 0
         told = isinstance(cache.key, InParts) and cache.key.told() is not None
         self._to_tell = among_first(work.batch.spans, FIRST_TOLD) if told else 0
         self.done_before = len(Index(tables=self.staged))
@@ -350,7 +350,7 @@ class Keeper:
 
     def _key(self, arguments: dict[str, Any]) -> bytes | None:
         try:
-            if self._asked < self._to_tell:
+            if len(self.keyed) < self._to_tell:
                 return self._key_in_parts(arguments)
             return self._cache.key(self._spec, arguments)
         except KeyNotStable as error:
@@ -363,13 +363,15 @@ class Keeper:
         return None
 
     def _key_in_parts(self, arguments: dict[str, Any]) -> bytes | None:
-        """Return a key, and note what it was made from; elements ask in the chunk's order."""
-        position, self._asked = self._asked, self._asked + 1
-        maker = self._cache.key
+        """Return a key, and note what it was made from if that is to be told of the element."""
+        maker, context = self._cache.key, current()
         assert isinstance(maker, InParts)
+        element = context.element if context is not None else None
+        if element is None or element.position >= self._to_tell:
+            return maker(self._spec, arguments)
         key, parts = maker.in_parts(self._spec, arguments)
         if key is not None:
-            self.keyed[position] = {"key": key.hex(), **parts}
+            self.keyed[element.position] = {"key": key.hex(), **parts}
         return key
 
     def _own_segments(self) -> Lookup | None:
