@@ -1,6 +1,6 @@
 """What the command line exits with.
 
-| code | of a command | of one that reports a run: `run`, `runs retry`, `runs logs -f` |
+| code | of a command | of one that reports a run: `run`, `runs retry` and such |
 |---|---|---|
 | 0 | it was done | Completed |
 | 1 | it couldn't be done | Failed |

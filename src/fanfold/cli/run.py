@@ -59,7 +59,7 @@ def command(
     """
     try:
         flow: Flow[..., Any] = entrypoints.load(entrypoint, Flow, "flow")
-        flow = _changed(flow, runner, name)
+        flow = changed(flow, runner, name)
         given = _given(params, param_json)
         arguments = _arguments(flow, given)
     except FanfoldError as error:
@@ -133,7 +133,8 @@ def _noting_its_run(flow: "Flow[..., Any]", seen: list[FlowRun]) -> "Flow[..., A
     return noting
 
 
-def _changed(flow: "Flow[..., Any]", runner: str | None, name: str | None) -> "Flow[..., Any]":
+def changed(flow: "Flow[..., Any]", runner: str | None, name: str | None) -> "Flow[..., Any]":
+    """Return a flow with another runner, and whose runs are called so, if that is given."""
     options: dict[str, Any] = {}
     if runner is not None:
         options["task_runner"] = runner

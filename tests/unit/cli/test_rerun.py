@@ -11,6 +11,7 @@ PIPELINE = """
 import os
 from dataclasses import dataclass
 from fanfold import flow, task
+from fanfold.caching import NO_CACHE
 
 @dataclass(frozen=True)
 class Point:
@@ -41,6 +42,17 @@ def main(count: int, first: Point = Point(0)):
     inner(first)
     points = prepare.map([Point(first.x + n) for n in range(count)])
     return parse.map(points, scale=10).result()
+
+@task(persist_result=True, cache_policy=NO_CACHE)
+def drawn(x):
+    note(f"drawn {x}")
+    return x
+
+@flow(persist_result=True)
+def alone(count: int):
+    numbers = drawn.map(range(count)).result()
+    points = prepare.map([Point(n) for n in numbers])
+    return parse.map(points).result()
 
 @flow
 def unkept(count: int):
@@ -81,6 +93,7 @@ if __name__ == "__main__":
     import sys, threading
     call = {
         "main": lambda: main(5, first=Point(1)),
+        "alone": lambda: alone(5),
         "unkept": lambda: unkept(5),
         "big": lambda: big(3),
         "big-unkept": lambda: big(3, kept=False),
@@ -326,3 +339,92 @@ def test_an_element_that_isnt_there_is_told(project: Project, element: str, told
 
     assert ended.code == 2
     assert told in ended.err
+
+
+def test_a_resumed_run_is_the_same_run_and_runs_only_what_is_left(project: Project) -> None:
+    project.runs_as_script("alone")
+    (before,) = project.runs()
+    project.repair()
+
+    ended = project.does("resume", "last")
+
+    assert ended.code == 0, ended.err
+    assert "Resuming alone" in ended.out
+    assert "Kept are 14 of 15 elements; 1 element runs again" in ended.out
+    assert project.calls() == ["parse 3"]
+    (after,) = project.runs()
+    assert (after.id, after.state, after.resumed) == (before.id, StateName.COMPLETED, 1)
+    shown = project.does("show", before.id)
+    assert "Resumed\t1 time, last " in shown.out
+
+
+def test_a_run_of_which_nothing_is_kept_says_so_before_it_is_resumed(project: Project) -> None:
+    project.runs_as_script("unkept")
+    project.repair()
+
+    ended = project.does("resume", "last", "--runner", "inline")
+
+    assert ended.code == 0, ended.err
+    assert "Nothing was kept, so all runs again." in ended.out
+    assert len(project.calls()) == 10
+
+
+def test_a_run_that_is_completed_or_not_there_is_not_resumed(project: Project) -> None:
+    project.runs_as_script("unkept")
+    project.repair()
+    project.does("resume", "last")
+
+    completed, missing = project.does("resume", "last"), project.does("resume", "nobody")
+
+    assert (completed.code, missing.code) == (2, 2)
+    assert "is Completed, so there is nothing to resume" in completed.err
+    assert "There is no run nobody." in missing.err
+
+
+def test_a_resumed_run_takes_the_code_as_it_is(project: Project) -> None:
+    project.runs_as_script("alone")
+    file = project.folder / "pipeline.py"
+    file.write_text(file.read_text().replace("point.x == 3 and", "point.x == 99 and"))
+
+    ended = project.does("resume", "last")
+
+    assert ended.code == 0, ended.err
+    assert project.calls() == [f"parse {x}" for x in range(5)]
+
+
+def test_a_retry_of_what_failed_takes_what_policies_do_not_share(project: Project) -> None:
+    project.runs_as_script("alone")
+    project.repair()
+
+    whole = project.does("retry", "last", "--failed-only")
+    only_missing = project.calls()
+    plain = project.does("retry", "last")
+
+    assert (whole.code, plain.code) == (0, 0), whole.err
+    assert only_missing == ["parse 3"]
+    assert project.calls() == [f"drawn {x}" for x in range(5)]
+    assert len({run.id for run in project.runs()}) == 3
+
+
+def test_a_retry_from_a_task_runs_it_and_what_came_after_it(project: Project) -> None:
+    project.runs_as_script("alone")
+    project.repair()
+
+    ended = project.does("retry", "last", "--from", "prepare")
+
+    assert ended.code == 0, ended.err
+    assert "Anew runs what came from prepare on: prepare, parse." in ended.out
+    assert "Kept are 5 of 15 elements; 10 elements run again" in ended.out
+    anew = [f"{task} {x}" for task in ("parse", "prepare") for x in range(5)]
+    assert project.calls() == anew
+
+
+def test_ways_to_retry_exclude_each_other_and_from_names_a_task(project: Project) -> None:
+    project.runs_as_script("alone")
+
+    both = project.does("retry", "last", "--fresh", "--failed-only")
+    unknown = project.does("retry", "last", "--from", "prepre")
+
+    assert (both.code, unknown.code) == (2, 2)
+    assert "Only one of --fresh, --failed-only and --from." in both.err
+    assert "Did you mean prepare?" in unknown.err
