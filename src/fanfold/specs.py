@@ -26,6 +26,7 @@ from fanfold.engine.debugging import replaying
 from fanfold.engine.flow import FlowRun, recorded_under
 from fanfold.engine.here import HERE
 from fanfold.engine.keys.forms import module_named
+from fanfold.engine.keys.policies import IsolationLevel, checked_isolation
 from fanfold.engine.patience import Patience
 from fanfold.engine.results.call_keys import CallKey, alike
 from fanfold.engine.results.committing import write_index
@@ -286,6 +287,7 @@ def _cache(
         expires_in_s=expiration.total_seconds() if expiration is not None else float("inf"),
         in_memory=task.options.get("cache_result_in_memory", True),
         ignored=ignored(key, task.fn),
+        serial=(key is not None or by_name) and _serial(task),
         reads=reads,
         since=replays.since if refreshes else "",
         serializer=info.results.serializer or held.results_default_serializer,
@@ -295,6 +297,17 @@ def _cache(
         deferred=joined() is not None,
         guarded=keyring is not None,
     )
+
+
+def _serial(task: "Task[..., Any]") -> bool:
+    """Return whether calls with equal keys run one after another: as the nearest says that does."""
+    policy, transaction = task.cache_policy, joined()
+    level = checked_isolation(task.options.get("isolation"))
+    if level is None and policy is not None:
+        level = checked_isolation(policy.isolation_level)
+    if level is None and transaction is not None:
+        level = transaction.isolation_level
+    return level is IsolationLevel.SERIALIZABLE
 
 
 def _key(task: "Task[..., Any]", info: RunInfo) -> Callable[..., bytes | None] | None:

@@ -382,8 +382,9 @@ def task(fn: Any = None, /, **options: Any) -> Any:
             cache_key_fn: Called with a `TaskRunContext` and the arguments by name; calls with equal
                 keys share a result. Return None not to cache a call.
             cache_expiration: How long a result may be used; for ever if not given.
-            isolation: "read_committed", the only one for now: calls with equal keys that run at the
-                same time may each do the work.
+            isolation: "read_committed": calls with equal keys that run at the same time may each do
+                the work; "serializable": one does, and the others wait for it, in whatever process
+                or machine. None does what the policy says, or the transaction around.
             refresh_cache: True runs and keeps a new result, whatever is known.
             persist_result: Whether results are kept; None does what the flow does, and keeps them
                 where another of these options needs it.

@@ -62,7 +62,10 @@ def transaction(
         commit_mode: `LAZY`, with the transaction around it, the outermost at the end of its block;
             `EAGER`, at the end of its own block; `OFF`, rolled back unless `commit()` is called.
             If not given, that of the transaction around it, or `LAZY`.
-        isolation_level: `READ_COMMITTED` is what there is.
+        isolation_level: `SERIALIZABLE`: of those with this key one at a time is open, wherever they
+            are, and the next one begins when it is committed or rolled back; so do tasks inside,
+            unless they say otherwise. `READ_COMMITTED`: each begins at once. If not given, that of
+            the transaction around it, or `READ_COMMITTED`.
         overwrite: Whether to begin anew where the record is there, and to replace it.
         write_on_commit: False writes no record.
         logger: Told if the commit fails.
@@ -113,7 +116,7 @@ def _opened(
     write_on_commit: bool,
     logger: Any,
 ) -> Transaction:
-    checked_isolation(isolation_level)
+    level = checked_isolation(isolation_level)
     if key is not None and (not isinstance(key, str) or not key):
         raise UsageError(f"The key of a transaction is a string, not {key!r}.")
     if commit_mode is not None and not isinstance(commit_mode, CommitMode):
@@ -126,6 +129,7 @@ def _opened(
         parent=current(),
         commit_mode=commit_mode,
         record=_record(key, store) if key is not None else None,
+        isolation_level=level,
         overwrite=overwrite,
         write_on_commit=write_on_commit,
         log=logger,

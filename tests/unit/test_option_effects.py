@@ -199,9 +199,11 @@ def test_a_result_is_used_until_it_expires(make: Make) -> None:
 
 
 @effect("task.isolation")
-def test_an_isolation_that_cannot_be_kept_is_refused(make: Make) -> None:
-    with pytest.raises(UsageError, match="READ_COMMITTED"):
-        make.task(say, isolation="serializable")
+def test_calls_with_equal_keys_claim_them(make: Make, fanfold_home: Path) -> None:
+    make.task(say, cache_policy=INPUTS, isolation="serializable")()
+    assert files(fanfold_home / "results" / "claims")
+    with pytest.raises(UsageError, match="READ_COMMITTED and SERIALIZABLE"):
+        make.task(say, isolation="snapshot")
 
 
 @effect("task.refresh_cache")

@@ -285,8 +285,8 @@ def test_tasks_on_threads_know_it_and_those_in_other_processes_do_not(
 
 def test_what_cannot_be_kept_or_understood_is_refused() -> None:
     with (
-        pytest.raises(UsageError, match="SERIALIZABLE"),
-        transaction(isolation_level=IsolationLevel.SERIALIZABLE),
+        pytest.raises(UsageError, match="no isolation level 'SNAPSHOT'"),
+        transaction(isolation_level="SNAPSHOT"),
     ):
         pass
     with pytest.raises(UsageError, match="CommitMode"), transaction(commit_mode="LAZY"):  # type: ignore[arg-type]

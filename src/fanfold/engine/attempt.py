@@ -22,8 +22,8 @@ _NOBODYS = (ClusterLost, CrashedWithCluster)
 class Find:
     """Look the element up; answered by (key or None, what is known or None).
 
-    Known is a stored value, one at hand as `Hit`, this very run's own as `Known`, or an error that
-    the element fails by.
+    Known is a stored value, one at hand as `Hit`, this very run's own as `Known`, an error that the
+    element fails by, or that it is `Wanted` before it may run.
     """
 
     row: Row
@@ -41,6 +41,11 @@ class Hit:
     """A value from the cache that was read already."""
 
     value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Nothing is known, and the element may not run before it has the lease of its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class Outcome:
 
     state: StateName
     value: Any = None
+    """Where the lease of its key is wanted, the key."""
     tries: int = 0
     error: BaseException | None = None
     again_in_s: float | None = None
@@ -118,6 +124,8 @@ def attempt(
             return Outcome(StateName.COMPLETED, stored.value, tries)
         if isinstance(stored, BaseException):
             return Outcome(StateName.FAILED, None, tries, stored)
+        if isinstance(stored, Wanted):
+            return Outcome(StateName.AWAITING_CONCURRENCY_SLOT, key, tries)
         if stored is not None:
             stored = stored.value if isinstance(stored, Hit) else stored
             if hooks is not None and hooks.completion:

@@ -4,7 +4,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from fanfold.engine.announcing import call_hooks
@@ -17,11 +19,25 @@ from fanfold.engine.drive import (
     drive_yielding,
     drive_yielding_async,
 )
-from fanfold.engine.effects import Announce, Commit, Event, Publish, Record, Remake, Submit, Wait
+from fanfold.engine.effects import (
+    Announce,
+    Claim,
+    Commit,
+    Event,
+    Publish,
+    Record,
+    Release,
+    Remake,
+    Submit,
+    Wait,
+)
 from fanfold.engine.here import HERE
 from fanfold.engine.recording import accounts
 from fanfold.engine.recording.sinks import Sink
+from fanfold.engine.results.claiming import claim, closing_claims
+from fanfold.engine.results.clerk import clerk
 from fanfold.engine.results.committing import tidy, write_index
+from fanfold.engine.results.leasing import Granted
 from fanfold.engine.run import Run
 from fanfold.engine.story import story
 from fanfold.engine.work import Work
@@ -29,6 +45,9 @@ from fanfold.ports.runner import Ref, Values
 from fanfold.values.messages import Report
 
 logger = logging.getLogger("fanfold.engine")
+
+LOOK_S = 0.5
+"""A caller that waits for a lease hears of interrupts so often."""
 
 
 class _Held:
@@ -55,10 +74,14 @@ class _Caller:
         self._streams = streams
         self._sleep = sleep
         self._heard: deque[dict[str, Any]] = deque([{}])
+        self._granted: SimpleQueue[Granted] = SimpleQueue()
+        self._wake: Callable[[], object] = lambda: None
         self._performers: dict[type, Callable[[Any], Any]] = {
             Submit: self._submit,
             Wait: self._wait,
             Commit: self._commit,
+            Claim: self._claim,
+            Release: self._release,
             Publish: self._publish,
             Announce: self._announce,
             Record: self._record,
@@ -96,8 +119,25 @@ class _Caller:
     def _wait(self, effect: Wait) -> Any:
         if self._heard:
             return self._event()
-        assert effect.until is not None
+        if effect.until is None:
+            return self._once_granted_async() if self._in_loop else self._once_granted()
         return self._later(effect.until - time.monotonic())
+
+    def _once_granted(self) -> Event:
+        """Wait for the lease of its key, which is all that there can be to wait for."""
+        while True:
+            with suppress(Empty):  # every now and then, so that what stops this thread can do so
+                self._heard.append({"granted": self._granted.get(timeout=LOOK_S)})
+                return self._event()
+
+    async def _once_granted_async(self) -> Event:
+        import asyncio  # 10 ms, which only async tasks need
+
+        woken, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._wake = partial(loop.call_soon_threadsafe, woken.set)
+        if self._granted.empty():
+            await woken.wait()
+        return self._once_granted()
 
     def _later(self, seconds: float) -> Any:
         pause = self._sleep(max(0.0, seconds))
@@ -129,6 +169,17 @@ class _Caller:
             self._run.warnings.append(f"The result of {self._run.name} isn't kept: {error}")
         self._heard.append({"committed": effect.number})
 
+    def _claim(self, effect: Claim) -> None:
+        def tell(granted: Granted) -> None:
+            self._granted.put(granted)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._wake()
+
+        claim(self._run, effect.keys, tell)
+
+    def _release(self, effect: Release) -> None:
+        clerk().release(effect.leases)
+
     def _announce(self, effect: Announce) -> None:
         part = self._run.call.part
         if effect.committed and part is not None:
@@ -153,7 +204,8 @@ def call_here(call: Call, sink: Sink | None = None) -> Run:
         sink: Takes what is to be recorded of it.
     """
     run = _begun(call, sink)
-    drive(story(run), _Caller(run, time.sleep).perform)
+    with closing_claims(run):
+        drive(story(run), _Caller(run, time.sleep).perform)
     return _over(run)
 
 
@@ -162,7 +214,8 @@ async def call_here_async(call: Call, sink: Sink | None = None) -> Run:
     import asyncio  # 10 ms, which only async tasks need
 
     run = _begun(call, sink)
-    await drive_async(story(run), _Caller(run, asyncio.sleep, in_loop=True).perform)
+    with closing_claims(run):
+        await drive_async(story(run), _Caller(run, asyncio.sleep, in_loop=True).perform)
     return _over(run)
 
 
@@ -174,7 +227,8 @@ def call_here_yielding(call: Call, sink: Sink | None = None) -> Generator[Any, N
     def end_with(_: Any) -> None:
         _over(run)
 
-    yield from drive_yielding(story(run), caller.perform, end_with)
+    with closing_claims(run):
+        yield from drive_yielding(story(run), caller.perform, end_with)
     return run
 
 
@@ -187,9 +241,10 @@ async def call_here_yielding_async(
     run = _begun(call, sink)
     caller = _Caller(run, asyncio.sleep, in_loop=True, streams=True)
     told = drive_yielding_async(story(run), caller.perform, lambda _: end_with(_over(run)))
-    async with aclosing(told) as items:
-        async for item in items:
-            yield item
+    with closing_claims(run):
+        async with aclosing(told) as items:
+            async for item in items:
+                yield item
 
 
 def _begun(call: Call, sink: Sink | None) -> Run:

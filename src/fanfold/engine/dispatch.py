@@ -21,19 +21,24 @@ from fanfold.engine.chunking import Span
 from fanfold.engine.drive import Story
 from fanfold.engine.effects import (
     Announce,
+    Claim,
     Commit,
     Drop,
     Event,
     Look,
     Publish,
     Record,
+    Release,
     Remake,
     Submit,
     Wait,
 )
 from fanfold.engine.recording.hearing import EARS
 from fanfold.engine.recording.sinks import LINE
+from fanfold.engine.results.claiming import claim, let_go
+from fanfold.engine.results.clerk import clerk
 from fanfold.engine.results.committing import tidy, write_index
+from fanfold.engine.results.leasing import Granted
 from fanfold.engine.run import Run
 from fanfold.engine.shift import MARK
 from fanfold.engine.story import story
@@ -77,6 +82,8 @@ class Dispatcher:
             Drop: self._drop,
             Publish: self._publish,
             Commit: self._commit,
+            Claim: self._claim,
+            Release: self._give_back,
             Announce: self._announce,
             Record: self._record,
             Remake: self._remake,
@@ -266,6 +273,15 @@ class Dispatcher:
 
         self._committer.submit(write)
 
+    def _claim(self, run: Run, desk: _Desk, effect: Claim) -> None:
+        def tell(granted: Granted) -> None:
+            self._inbox.put((run, {"granted": granted}))
+
+        claim(run, effect.keys, tell)
+
+    def _give_back(self, run: Run, desk: _Desk, effect: Release) -> None:
+        clerk().release(effect.leases)
+
     def _announce(self, run: Run, desk: _Desk, effect: Announce) -> None:
         def announce() -> None:
             if effect.committed and run.call.part is not None:
@@ -287,6 +303,7 @@ class Dispatcher:
     def _finish(self, run: Run, desk: _Desk) -> None:
         desk.story = None
         desk.shared = []
+        let_go(run)
         watching.unwatch(run, run.call.stream)
         if run.owner is not None:
             run.owner.tally.add(run)

@@ -1,10 +1,13 @@
 """What the story of a run asks for, and what it hears."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fanfold.engine.chunking import Span
 from fanfold.engine.recording.accounts import Note
+from fanfold.engine.results.claims import Lease
+from fanfold.engine.results.leasing import Granted
 from fanfold.engine.work import Work
 from fanfold.ports.runner import Ref
 from fanfold.values.messages import Report
@@ -50,6 +53,22 @@ class Commit:
 
     number: int
     records: dict[str, bytes]
+    leases: tuple[Lease, ...] = ()
+    """Of keys that are in it: others may have them once it is written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Get the leases of keys; the event `granted` follows for each."""
+
+    keys: list[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Give back leases of keys under which nothing was made."""
+
+    leases: Sequence[Lease]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +101,9 @@ class Wait:
     until: float | None
 
 
-Effect = Submit | Look | Drop | Publish | Commit | Announce | Record | Remake | Wait
+Effect = (
+    Submit | Look | Drop | Publish | Commit | Claim | Release | Announce | Record | Remake | Wait
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +123,8 @@ class Event:
     """Number of an index that is written, or that could not be."""
     lost: list[Ref] | None = None
     """Refs whose values are gone."""
+    granted: Granted | None = None
+    """What became of a wish for the lease of a key."""
     announced: bool = False
     """Hooks that the run asked for have been called."""
     cancel: bool = False

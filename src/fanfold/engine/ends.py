@@ -12,6 +12,7 @@ from fanfold.engine.columns import FINAL_CODES, Columns
 from fanfold.engine.flights import Flights
 from fanfold.engine.losses import Losses
 from fanfold.engine.recording.accounts import Account
+from fanfold.engine.results.leasing import Granted, Leasing
 from fanfold.engine.sources import Sources
 from fanfold.engine.tries import Tries
 from fanfold.engine.twins import twins
@@ -21,6 +22,7 @@ from fanfold.values.errors import (
     InfrastructureError,
     RunCancelled,
     RunError,
+    StoreError,
     WorkerLost,
 )
 from fanfold.values.messages import Detail, Failure
@@ -45,6 +47,24 @@ class Ends(Columns):
         self._tries = Tries()
         self._losses = Losses(call.infrastructure_retries)
         self._twins = twins(call)
+        self.leasing = Leasing()
+
+    def _send(self, indices: list[int], after: str = "") -> None:
+        """Put elements into the queue that had to wait for others."""
+        if indices:
+            spans = chunking.joined([(index, index + 1) for index in indices])
+            self._todo.append(Batch(spans=tuple(spans), after=after))
+
+    def granted(self, granted: Granted) -> list[Span]:
+        """Let out who has the lease of its key now; where there never will be one, all fail."""
+        indices = self.leasing.got(granted)
+        if granted.error is None:
+            self._send(indices)
+            return []
+        for index in indices:
+            told = f"{self.label(index)} can't have the lease of its key: {granted.error}"
+            self._finish(index, StateName.FAILED, _without_traceback(StoreError(told)))
+        return [(index, index + 1) for index in indices]
 
     def _finish_all(self, batch: Batch, state: StateName, error: InfrastructureError) -> list[Span]:
         kind = CrashedWithCluster if isinstance(error, ClusterLost) else NO_VALUE[state.type]
@@ -68,6 +88,7 @@ class Ends(Columns):
         if self.account is not None:
             self.account.ended(index, state, detail)
         self._todo.extend(self._twins.freed([(index, index + 1)]))
+        self._send(self.leasing.ended(index, state, kept=False))
         hooks = self.call.spec.hooks
         if hooks is not None and hooks.failure and state.type is StateType.FAILED:
             self.unannounced.append(index)
@@ -108,6 +129,7 @@ class Ends(Columns):
         self._stalled.clear()
         self._tries.drop()
         self._twins.drop()
+        self.leasing.drop()
         detail = Detail(attempts=0, failure=_without_traceback(error))
         news: list[Span] = []
         for span in (*spans, *waiting):
@@ -123,5 +145,5 @@ class Ends(Columns):
         return chunking.joined(news)
 
 
-def _without_traceback(error: RunError) -> Failure:
+def _without_traceback(error: Exception) -> Failure:
     return Failure(kind=type(error).__name__, message=str(error), traceback="", live=error)

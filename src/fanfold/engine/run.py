@@ -153,17 +153,26 @@ class Run(Ends):
         self._losses.forgive()
         if any(code != StateName.FAILED for code, _ in report.states):
             self._losses.read()
-        self._pace.learn(report.reached, report.seconds)
-        self.commits.stage(report.staged, done, self._now)
+        self._pace.learn(report.reached - len(report.wanted), report.seconds)
         news = [
             match.span()
             for start, stop in done.spans
             for match in FINAL_STRETCH.finditer(self.states, start, stop)
         ]
-        if free := self._twins.freed(news, flight.id):
-            self._todo.extend(free)
-            self._kept[flight.id] = report.staged
+        self._let_others_go(news, flight.id, report)
+        self.commits.stage(report.staged, done, self._now, self.leasing.taken_kept())
         return news
+
+    def _let_others_go(self, news: list[Span], chunk_id: str, report: Report) -> None:
+        """Send out who waited for what a chunk has done, and note who waits from now on."""
+        cache, elements = self.call.spec.cache, len(self._todo)
+        self._todo.extend(self._twins.freed(news, chunk_id))
+        if cache is not None and cache.serial:
+            kept = bool(report.staged)
+            for index in (index for span in news for index in range(*span)):
+                self._send(self.leasing.ended(index, self.states[index], kept=kept), chunk_id)
+        if len(self._todo) != elements:
+            self._kept[chunk_id] = report.staged
 
     def looked(self, chunks: list[str], stuck: list[str]) -> list[Span]:
         """Take in which silent chunks are stuck."""
@@ -297,7 +306,8 @@ class Run(Ends):
             slots=slots.now,
             kills=self.session.traits.kills,
             known=self._known(),
-            made=self._made(batch.after),
+            made=self._made(batch),
+            held=self.leasing.held(batch.indices()),
             rerun=self.session.traits.recovers,
         )
         self.flights.leave(chunk_id, batch, needs, self._now)
@@ -341,7 +351,7 @@ class Run(Ends):
             self.states[start:stop] = new
             self.locations.put(start, stop - start, ref, at)
             at += stop - start
-        self.left -= len(codes) - codes.count(StateName.AWAITING_RETRY)
+        self.left -= len(codes) - codes.count(StateName.AWAITING_RETRY) - len(report.wanted)
 
     def _note(self, done: Batch, report: Report) -> None:
         """Keep what elements have to say; delayed retries go to the heap."""
@@ -351,6 +361,9 @@ class Run(Ends):
             self.details[index] = detail
             again = None if detail.again_in_s is None else self._now + detail.again_in_s
             self._tries.note(index, detail.attempts, again, seconds=detail.seconds)
+        for position, key in report.wanted.items():
+            if self.leasing.want(indices[position], key):
+                self._send([indices[position]])
 
     def hear(self, event: Event) -> list[Span]:
         """Take in an event; return what became final by it."""
@@ -382,6 +395,8 @@ class Run(Ends):
             return self.lose(event.lost)
         if event.looked is not None:
             return self.looked(*event.looked)
+        if event.granted is not None:
+            return self.granted(event.granted)
         if event.announced:
             self.announcing -= 1
         return self.cancel() if event.cancel else []
@@ -395,12 +410,13 @@ class Run(Ends):
         # Even an empty one tells the chunk to try what it finds: it may be damaged.
         return Lookup.merge(cache.store, []) if known is None else known
 
-    def _made(self, chunk_id: str) -> Lookup | None:
-        """Return what a chunk has kept that others come after."""
-        cache, tables = self.call.spec.cache, self._kept.get(chunk_id)
-        if cache is None or not tables:
+    def _made(self, batch: Batch) -> Lookup | None:
+        """Return what others have made under keys that these elements may have."""
+        cache = self.call.spec.cache
+        tables, found = self._kept.get(batch.after), self.leasing.found(batch.indices())
+        if cache is None or not (tables or found):
             return None
-        return Lookup.merge(cache.store, [Index(tables=tables)])
+        return Lookup.merge(cache.store, [*found, Index(tables=tables or {})])
 
     def _travelling_spec(self) -> TaskSpec | bytes | None:
         if not self.remote:

@@ -32,6 +32,7 @@ from fanfold.engine.recording.arguments import MOST_OF_CHUNK, packed_element
 from fanfold.engine.recording.homeward import Homeward
 from fanfold.engine.recording.outbox import Outbox
 from fanfold.engine.results.keeping import Keeper
+from fanfold.engine.results.leasing import wanted
 from fanfold.engine.spec import TaskSpec
 from fanfold.engine.telling import sent_home
 from fanfold.ports.runner import Site, Values
@@ -232,6 +233,7 @@ class Shift:
             peak_bytes=self.meter.end(),
             details=self.details,
             staged=self.keeper.staged if self.keeper is not None else {},
+            wanted=wanted(self.states, self.values),
             keyed=self.keeper.keyed if self.keeper is not None else {},
             warnings=tuple(self.keeper.warnings) if self.keeper is not None else (),
         )

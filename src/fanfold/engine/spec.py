@@ -169,6 +169,8 @@ class CacheSpec:
     """Whether the value itself goes on, too; False leaves a reference to what is stored."""
     ignored: frozenset[str] | None = None
     """Arguments that don't count for the key; None where equal arguments need not have one key."""
+    serial: bool = False
+    """Whether an element needs the lease of its key to run."""
     reads: bool = True
     """Whether what is there may be taken as the result."""
     since: str = ""

@@ -3,15 +3,17 @@
 from collections.abc import Generator
 from typing import Any
 
-from fanfold.engine.chunking import Span
+from fanfold.engine.chunking import Span, wanted_in_flight
 from fanfold.engine.effects import (
     Announce,
+    Claim,
     Drop,
     Effect,
     Event,
     Look,
     Publish,
     Record,
+    Release,
     Remake,
     Wait,
 )
@@ -34,6 +36,10 @@ def story(run: Run) -> Generator[Effect, Any, None]:
             yield Look(chunks=silent)
         while news := (yield from _hand_out(run, event.slots)):
             yield Publish(spans=news)
+        if keys := run.leasing.ask(wanted_in_flight(event.slots)):
+            yield Claim(keys=keys)
+        if leases := run.leasing.taken_unneeded():
+            yield Release(leases=leases)
         if run.unannounced:
             indices, run.unannounced = run.unannounced, []
             run.announcing += 1

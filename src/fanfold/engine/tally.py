@@ -33,6 +33,7 @@ _BAD = (
     StateName.UPSTREAM_FAILED,
 )
 """In the order in which a failure says more about its cause."""
+_WAITING = (StateName.AWAITING_RETRY, StateName.AWAITING_CONCURRENCY_SLOT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class Counts:
     upstream_failed: int = 0
     cancelled: int = 0
     waiting: int = 0
-    """Not final: they wait to be tried again."""
+    """Not final: they wait to be tried again, or for the lease of their key."""
     out: int = 0
     """Not final: they are in chunks that were handed to workers."""
     retries: int | None = 0
@@ -114,7 +115,7 @@ def count(run: Run, first: First | None = None) -> Counts:
         crashed=crashed,
         upstream_failed=upstream_failed,
         cancelled=cancelled,
-        waiting=(waiting := states.count(StateName.AWAITING_RETRY)),
+        waiting=(waiting := sum(map(states.count, _WAITING))),
         out=max(0, min(_out(run), run.left - waiting)),
         retries=_retries(run),
         first=first,

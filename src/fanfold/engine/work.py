@@ -54,6 +54,8 @@ class Work:
     """What this run has staged so far, where values of it were lost."""
     made: Lookup | None = None
     """What others of this run have made under the keys that its elements may have."""
+    held: frozenset[bytes] = frozenset()
+    """Keys of its elements for which this run has the lease."""
     rerun: bool = False
     """The cluster may run it again by itself, so it looks for its own segment first."""
 

@@ -71,6 +71,8 @@ class Report:
     """By position in the chunk; only elements that have something to say."""
     staged: Mapping[str, bytes] = field(default_factory=dict)
     """What was staged for commit: packed index records by segment name."""
+    wanted: Mapping[int, bytes] = field(default_factory=dict)
+    """Keys whose leases elements need before they may run, by position."""
     keyed: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     """What cache keys of elements were made from, by position: the map's first elements only."""
     error: InfrastructureError | None = None

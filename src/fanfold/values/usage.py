@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fanfold.values.states import StateName
+from fanfold.values.states import FINAL
 
 if TYPE_CHECKING:  # facts take 10 ms to import, and flows don't need them
     from fanfold.values.facts import ChunkDone
@@ -43,7 +43,7 @@ class Costs:
 
     def add_chunk(self, chunk: "Report | ChunkDone") -> None:
         """Add what one chunk needed; elements that are to be tried again count once they are."""
-        self.elements += sum(n for code, n in chunk.states if code != StateName.AWAITING_RETRY)
+        self.elements += sum(n for code, n in chunk.states if code in FINAL)
         self.wall_s += chunk.seconds
         self.cpu_s += chunk.cpu_s
         self.peak_bytes = max(self.peak_bytes, chunk.peak_bytes)

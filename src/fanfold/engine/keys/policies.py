@@ -23,7 +23,11 @@ class IsolationLevel(Enum):
     READ_COMMITTED = "READ_COMMITTED"
     """Whatever is committed when they start; calls at the same time may all run."""
     SERIALIZABLE = "SERIALIZABLE"
-    """One of them runs and the others wait for it."""
+    """One of them runs and the others wait for it, in whatever process or machine.
+
+    It holds a lease of its key in the result storage meanwhile, which costs some requests for each
+    call that isn't cached. The lease of a process that died expires after 20 s.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +101,7 @@ class CachePolicy:
         """Return the policy with some of its settings changed; what isn't given stays.
 
         Raises:
-            UsageError: The isolation level is unknown, or `SERIALIZABLE`; or there is a key storage
-                or a lock manager.
+            UsageError: The isolation level is unknown, or there is a key storage or a lock manager.
         """
         _refuse_places(key_storage, lock_manager)
         changed = copy.copy(self)
@@ -144,21 +147,17 @@ _SETTINGS = ("isolation_level",)
 
 
 def checked_isolation(level: IsolationLevel | str | None) -> IsolationLevel | None:
-    """Return an isolation level that can be kept.
+    """Return an isolation level by itself or its name, in either case.
 
     Raises:
-        UsageError: There is no such level, or it is `SERIALIZABLE`.
+        UsageError: There is no such level.
     """
     if level is None:
         return None
     name = level.value if isinstance(level, IsolationLevel) else str(level).upper()
     if name not in IsolationLevel.__members__:
-        raise UsageError(f"There is no isolation level {level!r}; READ_COMMITTED is what there is.")
-    if name == IsolationLevel.SERIALIZABLE.value:
         raise UsageError(
-            "Results can't be locked while they are made, so isolation_level='SERIALIZABLE' can't "
-            "be kept. Take READ_COMMITTED, where calls with equal keys that run at the same time "
-            "may each do the work; or put them into one flow, one after the other."
+            f"There is no isolation level {level!r}; there are READ_COMMITTED and SERIALIZABLE."
         )
     return IsolationLevel[name]
 
@@ -176,8 +175,8 @@ def _refuse_places(key_storage: Any, lock_manager: Any) -> None:
         )
     if lock_manager is not None:
         raise UsageError(
-            "Results can't be locked while they are made, so lock_manager can't be kept. "
-            "Leave it out."
+            "No lock_manager is needed: with isolation_level='SERIALIZABLE' whoever makes a result "
+            "holds a lease in the result storage meanwhile. Leave it out."
         )
 
 

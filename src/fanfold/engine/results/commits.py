@@ -1,9 +1,10 @@
 """What a run has staged and not yet committed, and when the next index is due. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fanfold.engine.chunking import Batch
 from fanfold.engine.effects import Commit
+from fanfold.engine.results.claims import Lease
 from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.results.segments import Index
 from fanfold.ports.results import ResultStore
@@ -21,6 +22,7 @@ class Commits:
         """All that was ever staged: 58 bytes per element."""
         self._open: dict[str, Batch] = {}
         self._staged: dict[str, bytes] = {}
+        self._leases: list[Lease] = []
         self._since = 0.0
         self._written: dict[int, list[str]] = {}
         self._merged: tuple[int, Lookup] | None = None
@@ -29,8 +31,22 @@ class Commits:
         """Whether anything isn't committed yet."""
         return bool(self._open)
 
-    def stage(self, records: Mapping[str, bytes], batch: Batch, now: float) -> None:
-        """Take in what a chunk has staged for these elements."""
+    def stage(
+        self,
+        records: Mapping[str, bytes],
+        batch: Batch,
+        now: float,
+        leases: Sequence[Lease] = (),
+    ) -> None:
+        """Take in what a chunk has staged for these elements.
+
+        Args:
+            records: By segment name.
+            batch: The elements.
+            now: Seconds of the monotonic clock.
+            leases: Of keys, to be released when they are committed.
+        """
+        self._leases += leases
         if records and not self._staged:
             self._since = now
         for name, table in records.items():
@@ -52,9 +68,10 @@ class Commits:
         if not last and now - self._since < COMMIT_S and len(self._staged) < COMMIT_CHUNKS:
             return None
         records, self._staged = self._staged, {}
+        leases, self._leases = tuple(self._leases), []
         number = len(self._written) + 1
         self._written[number] = list(records)
-        return Commit(number=number, records=records)
+        return Commit(number=number, records=records, leases=leases)
 
     def due(self) -> float | None:
         """Return when the next index is to be written at the latest."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from fanfold.engine.effects import Commit
 from fanfold.engine.results import object_names, segments
+from fanfold.engine.results.clerk import clerk
 from fanfold.engine.results.payloads import RAW, raw
 from fanfold.engine.results.shelf import Shelf, shelf
 from fanfold.engine.results.stored import Stored
@@ -19,9 +20,19 @@ logger = logging.getLogger("fanfold.results")
 def write_index(run: Run, commit: Commit) -> None:
     """Commit: from now on the index names the segments, and objects have the names users gave.
 
+    Only then, or if that fails, others may have the leases of what is in it.
+
     Raises:
         StoreError: It can't be written, or another writer has taken the name.
     """
+    try:
+        _write_index(run, commit)
+    finally:
+        if commit.leases:
+            clerk().release(commit.leases)
+
+
+def _write_index(run: Run, commit: Commit) -> None:
     cache = run.call.spec.cache
     assert cache is not None
     tables = {

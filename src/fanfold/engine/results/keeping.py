@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fanfold.engine import keys
-from fanfold.engine.attempt import Hit, Known
+from fanfold.engine.attempt import Hit, Known, Wanted
 from fanfold.engine.chunking import Span
 from fanfold.engine.context import current
 from fanfold.engine.keys.makers import InParts
@@ -45,7 +45,7 @@ TRAVELLING_BYTES = 65_536
 INLINED_BYTES = 16_384
 """A bigger value of a call isn't held by its index, which is read whole by all that look there."""
 
-Answer = Stored | Known | Hit | BaseException | None
+Answer = Stored | Known | Hit | Wanted | BaseException | None
 
 
 class Keeper:
@@ -64,6 +64,7 @@ class Keeper:
         hooks = spec.hooks
         self._at_hand = spec.info.single or (hooks is not None and bool(hooks.completion))
         """Whether what is found is wanted at once, not where somebody asks for it later."""
+        self._lookup = cache.lookup if work.made is None else cache.lookup.and_also(work.made)
         self._several = cache.reads and len(work.batch) > 1
         """Whether a later element may have the key of an earlier one."""
         self.found = Turns(self.find).find if self._several and spec.is_async else self.find
@@ -91,6 +92,12 @@ class Keeper:
 
         An error in place of the value is what the element fails by.
         """
+        key, answer = self._looked_up(arguments)
+        if answer is None and key is not None and self._cache.serial:
+            return key, None if key in self._work.held else Wanted()
+        return key, answer
+
+    def _looked_up(self, arguments: dict[str, Any]) -> tuple[bytes | None, Answer]:
         cache = self._cache
         try:
             key = None if cache.by_name else self._key(arguments)
@@ -119,10 +126,8 @@ class Keeper:
             return key, here
         if name is not None and cache.by_name:
             return key, self._named(key, name, now)
-        made = self._work.made
-        found = made.find(key, now) if made is not None else None
-        found = self._accepted(found or self._committed(key, now))
-        held = found is not None and found.segment in cache.lookup.held
+        found = self._accepted(self._committed(key, now))
+        held = found is not None and found.segment in self._lookup.held
         if found is None or not (self._at_hand or self._doubted or held or found.codec == RAW):
             return key, found
         return key, self._read(found)
@@ -189,7 +194,7 @@ class Keeper:
     # What is there.
 
     def _committed(self, key: bytes, now: float) -> Stored | None:
-        found = self._cache.lookup.find(key, now)
+        found = self._lookup.find(key, now)
         if found is not None and object_names.written(found.segment) < self._cache.since:
             return None  # a run that refreshes takes only what it has made before
         return found
@@ -211,7 +216,7 @@ class Keeper:
         try:
             if found.codec == RAW:
                 found = replace(found, serializer=self._serializer)
-            payload = self._cache.lookup.held.get(found.segment)
+            payload = self._lookup.held.get(found.segment)
             value = stored.load(found) if payload is None else stored.decode(found, payload)
         except Exception as error:  # the call makes the value again
             other = found.codec == RAW and _is_other(error) and not self._cache.guarded
@@ -226,7 +231,7 @@ class Keeper:
         try:
             payload = store.read(name)
             digest = segments.digest([payload])
-            if self._cache.lookup.expired(key, digest, now):
+            if self._lookup.expired(key, digest, now):
                 return None
             if self._cache.guarded:
                 self._check_named(key, name, digest, now)
@@ -247,7 +252,7 @@ class Keeper:
 
     def _check_named(self, key: bytes, name: str, digest: bytes, now: float) -> None:
         """Raise unless an index says that an object of the user's naming was last written so."""
-        committed = self._cache.lookup.find(key, now)
+        committed = self._lookup.find(key, now)
         if committed is None or (committed.segment, committed.digest) != (name, digest):
             raise segments.Damaged(
                 name,
@@ -256,7 +261,7 @@ class Keeper:
             )
 
     def _answer(self, found: Stored, value: object) -> Hit | Stored:
-        if found.segment in self._cache.lookup.held:
+        if found.segment in self._lookup.held:
             # Its index may be merged and removed before somebody follows a reference to it.
             return Hit(value)
         far = self._work.remote and found.length > TRAVELLING_BYTES

@@ -101,6 +101,11 @@ class Lookup:
         held = {name: index.payload for index in every if index.payload for name in index.tables}
         return cls(store=store, tables=(Table.merge(every),) if every else (), held=held)
 
+    def and_also(self, newer: "Lookup") -> "Lookup":
+        """Return the look-up of both."""
+        tables, held = (*self.tables, *newer.tables), {**self.held, **newer.held}
+        return Lookup(store=self.store, tables=tables, held=held)
+
     def __len__(self) -> int:
         return sum(map(len, self.tables))
 

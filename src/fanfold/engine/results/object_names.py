@@ -5,6 +5,7 @@ tasks/FOLDER/index/RUN.EPOCH.MAP~WHEN.NUMBER   commits a value of a call, which 
 tasks/FOLDER/index/merged.TIER.ID.00000000     the same, of several indexes that it replaces
 tasks/FOLDER/segments/RUN/CHUNK.ATTEMPT        what one try of a chunk staged
 tasks/FOLDER/objects/ATTEMPT/NAME              what is to become NAME when it is committed
+claims/FOLDER/KEY/EPOCH                        who may make what has a key
 flows/FLOW/RUN                                 the result of a flow run
 transactions/KEY                               the record of a transaction
 signatures/NAME                                signs an object that holds nothing but a value
@@ -84,6 +85,16 @@ def signature_name(name: str) -> str:
 def folder_start(task: str) -> str:
     """Return what the name of a task's folder begins with, for people to read."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", task)[:40]
+
+
+def claim_prefix(of: str, key: bytes) -> str:
+    """Return what is claimed, by names below it, by who wants to make what has a key.
+
+    Args:
+        of: A task's part of all its names, or whose keys these are.
+        key: Such as an element's.
+    """
+    return f"claims/{quoted(of)}/{key.hex()}"
 
 
 def is_segment(name: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fanfold.engine import hooks
 from fanfold.engine.context import RunContext, running
 from fanfold.engine.hooks import Hook
+from fanfold.engine.results.clerk import clerk
 from fanfold.engine.results.transaction import OVER, CommitMode, Transaction, inside
 from fanfold.values.errors import RunError
 from fanfold.values.messages import Detail, Failure
@@ -109,6 +110,10 @@ class Part:
         """Keep an index for the transaction's commit; return whether there is one to wait for."""
         if self.transaction is None:
             return False
+        if self.transaction.is_rolled_back():
+            self._give_back(commit)
+        elif commit.leases:
+            clerk().detach(commit.leases)
         self._held.append(commit)
         return True
 
@@ -141,6 +146,8 @@ class Part:
     def take_back(self, indices: range) -> None:
         """Call the hooks of elements that are rolled back, the last one first."""
         assert self.run is not None
+        for commit in self._held:
+            self._give_back(commit)
         for index in reversed(indices) if self._elements or self._hooks["rollback"] else ():
             own = self._elements.pop(index, None) or self._own(index)
             self._call("rollback", own)
@@ -153,6 +160,11 @@ class Part:
             return []
         self._told = True
         return [at for at, code in enumerate(run.states) if code == StateName.COMPLETED]
+
+    def _give_back(self, commit: "Commit") -> None:
+        """Let others make what won't be committed."""
+        if commit.leases:
+            clerk().release(commit.leases)
 
     def _own(self, index: int) -> Transaction:
         info = self.run.call.spec.info if self.run is not None else None

@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from fanfold.engine import keys
 from fanfold.engine.results import object_names, segments
 from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.payloads import RAW, from_raw, raw
@@ -32,6 +33,11 @@ class TransactionRecord:
     def name(self) -> str:
         """The object's name."""
         return object_names.transaction_name(self.key)
+
+    @property
+    def claimed(self) -> str:
+        """What is claimed by who wants to be the only one that writes it."""
+        return object_names.claim_prefix("transactions", keys.digest(self.key))
 
     def exists(self) -> bool:
         """Return whether it was written, by somebody who is believed.

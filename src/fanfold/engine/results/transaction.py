@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 from fanfold.engine import hooks
 from fanfold.engine.context import current as current_run
 from fanfold.engine.hooks import Hook
+from fanfold.engine.keys.policies import IsolationLevel
+from fanfold.engine.results.claims import Lease
+from fanfold.engine.results.clerk import clerk
 
 if TYPE_CHECKING:
     from fanfold.engine.results.parts import Part
@@ -65,6 +68,8 @@ class Transaction:
         parent: The transaction around it.
         commit_mode: When it is committed; that of the transaction around it if not given, or LAZY.
         record: Reads and writes the record; None for no record.
+        isolation_level: `SERIALIZABLE`, to hold the lease of the key from beginning to end; that of
+            the transaction around it if not given, or `READ_COMMITTED`.
         overwrite: Whether a record that is there doesn't matter.
         write_on_commit: Whether the record is written at all.
         log: Told of commits that fail.
@@ -80,6 +85,7 @@ class Transaction:
         parent: "Transaction | None" = None,
         commit_mode: CommitMode | None = None,
         record: Any = None,
+        isolation_level: IsolationLevel | None = None,
         overwrite: bool = False,
         write_on_commit: bool = True,
         log: Any = None,
@@ -88,6 +94,8 @@ class Transaction:
         self.parent = parent
         around = parent.commit_mode if parent is not None else CommitMode.LAZY
         self.commit_mode = commit_mode or around
+        outer = parent.isolation_level if parent is not None else IsolationLevel.READ_COMMITTED
+        self.isolation_level = isolation_level or outer
         self.overwrite = overwrite
         self.write_on_commit = write_on_commit
         self.logger = log or logger
@@ -95,6 +103,7 @@ class Transaction:
         self.on_commit_hooks: list[Hook] = []
         self.on_rollback_hooks: list[Hook] = []
         self._record = record
+        self._lease: Lease | None = None
         self._staged: Any = None
         self._values: dict[str, Any] = {}
         self._lock = threading.RLock()
@@ -103,6 +112,11 @@ class Transaction:
         self._parts: list[Part] = []
         self._doomed = False
         """Whether a run inside has failed."""
+
+    @property
+    def outermost(self) -> "Transaction":
+        """The transaction that all around it are in, or this one."""
+        return self if self.parent is None else self.parent.outermost
 
     def __repr__(self) -> str:
         return f"<Transaction {self.key or ''} {self.state.name}>"
@@ -175,9 +189,21 @@ class Transaction:
         return self._record.read() if self._record is not None else None
 
     def begin(self) -> None:
-        """Enter its block: it is over already if its record is there, and may stay."""
-        there = self._record is not None and not self.overwrite and self._record.exists()
+        """Enter its block: it is over already if its record is there, and may stay.
+
+        Under `SERIALIZABLE` it waits until no other one of its key is open, wherever that may be.
+        """
+        if self._record is not None and self.isolation_level is IsolationLevel.SERIALIZABLE:
+            store, claimed = self._record.store, self._record.claimed
+            self._lease = clerk().hold(store, claimed, holder=self.outermost)
+        try:
+            there = self._record is not None and not self.overwrite and self._record.exists()
+        except BaseException:
+            self._give_back()
+            raise
         self.state = TransactionState.COMMITTED if there else TransactionState.ACTIVE
+        if there:
+            self._give_back()
 
     def commit(self) -> bool:
         """Commit what was done in it, once that is over; return whether that came about.
@@ -211,13 +237,16 @@ class Transaction:
             first = self.state is not TransactionState.ROLLED_BACK
             self.state = TransactionState.ROLLED_BACK
             called, self.on_rollback_hooks = self.on_rollback_hooks[::-1], []
-        hooks.told(hooks.calling(called, self))
-        while (last := self._last()) is not None:
-            if isinstance(last, Transaction):
-                last.rollback()
-            else:
-                part, start, stop = last
-                part.take_back(range(start, stop))
+        try:
+            hooks.told(hooks.calling(called, self))
+            while (last := self._last()) is not None:
+                if isinstance(last, Transaction):
+                    last.rollback()
+                else:
+                    part, start, stop = last
+                    part.take_back(range(start, stop))
+        finally:
+            self._give_back()
         return first
 
     def open_runs(self) -> list["Run"]:
@@ -258,6 +287,12 @@ class Transaction:
         if self._doomed:
             self.rollback()
 
+    def _give_back(self) -> None:
+        """Let others with its key begin."""
+        if self._lease is not None:
+            clerk().release([self._lease])
+            self._lease = None
+
     def _last(self) -> "Transaction | tuple[Part, int, int] | None":
         with self._lock:
             return self._done.pop() if self._done else None
@@ -291,12 +326,15 @@ class Transaction:
             inside, self._done = self._done, []
             self._parts = []
             self.state = TransactionState.COMMITTED
-        for done in inside:
-            if not isinstance(done, Transaction):
-                done[0].tell_committed(range(*done[1:]))
-            elif done.state not in OVER:
-                done._tell_committed()
-        hooks.told(hooks.calling(self.on_commit_hooks, self))
+        try:
+            for done in inside:
+                if not isinstance(done, Transaction):
+                    done[0].tell_committed(range(*done[1:]))
+                elif done.state not in OVER:
+                    done._tell_committed()
+            hooks.told(hooks.calling(self.on_commit_hooks, self))
+        finally:
+            self._give_back()
 
 
 _CURRENT: ContextVar[Transaction | None] = ContextVar("fanfold_transaction", default=None)
