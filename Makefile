@@ -5,13 +5,13 @@
 .DELETE_ON_ERROR:
 # Tests start hundreds of interpreters, each of which would compile all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help demo test check bench venv lock clean
+.PHONY: help demo test slow check bench venv lock clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 DEMO := $(VENV)/.fanfold-demo
 FULL := $(VENV)/.fanfold-full
-ALONE := tests/unit tests/local tests/conformance tests/histories tests/typing
+ALONE := tests/unit tests/local tests/conformance tests/histories tests/stores tests/typing
 PROJECTS := pyproject.toml runners/dask/pyproject.toml runners/ray/pyproject.toml
 
 help: ## Print this list
@@ -23,6 +23,10 @@ demo: $(DEMO) ## Run a small example that explains itself; installs only what it
 test: $(FULL) ## Run all tests but the slow ones: first what needs no cluster, then real clusters, two at a time
 	$(PYTHON) -m pytest -n 2 -m 'not slow' $(ALONE)
 	$(PYTHON) -m pytest -n 2 --dist loadfile -m 'not slow' $(addprefix --ignore=,$(ALONE))
+
+slow: $(FULL) ## Run the slow tests: what needs no cluster two at a time, then real clusters and kills, one by one
+	$(PYTHON) -m pytest -n 2 -m slow $(ALONE)
+	$(PYTHON) -m pytest -m slow $(addprefix --ignore=,$(ALONE))
 
 check: $(FULL) ## Lint, check the format, the types and the layers
 	$(PYTHON) -m ruff check
