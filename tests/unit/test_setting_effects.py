@@ -146,6 +146,13 @@ def test_results_on_shared_storage_are_signed_with_the_first_key(
     assert index.read_bytes()[6:22] == b"new".ljust(16, b"\0")
 
 
+@effect("settings.results.accepted_codecs")
+def test_what_is_not_accepted_is_not_kept(make: Make, fanfold_home: Path) -> None:
+    with make.settings(results__accepted_codecs="npy,arrow"):
+        task(double, persist_result=True)(3)
+    assert not results(fanfold_home)
+
+
 @effect("settings.runner.thread_pool_max_workers")
 def test_so_many_threads_run_by_default(make: Make) -> None:
     where = task(lambda x: threading.Event().wait(0.01) or threading.get_ident(), chunk_size=1)

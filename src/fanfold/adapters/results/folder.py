@@ -21,6 +21,8 @@ _WRITE_BUFFER_BYTES = 1 << 20
 """Joins small parts; bigger ones are written as they are."""
 _READ_BYTES = 1 << 30
 """One system call gives at most 2 GiB."""
+_LIVED_IN_BYTES = 1 << 20
+"""More is read into a buffer that can be written to, so that an array can live in it."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -93,7 +95,7 @@ class Folder:
                 raise EOFError(f"it ends before byte {start}")
             file.seek(start)
             wanted = max(0, size - start if length is None else min(length, size - start))
-            if wanted <= _READ_BYTES:
+            if wanted <= _LIVED_IN_BYTES:
                 return file.read(wanted) or b""
             content, filled = bytearray(wanted), 0
             view = memoryview(content)
