@@ -253,9 +253,15 @@ def _kept(
     except UsageError as error:
         if not on_worker():
             raise
-        _logger.warning("%s runs uncached in %s: %s", task.name, store, error)
+        _tell_uncached(task.name, str(store), str(error))
         return None, None
     return _cache(task, info, call_key, store, keyring), keyring
+
+
+@lru_cache
+def _tell_uncached(name: str, store: str, reason: str) -> None:
+    """Say it once in this process: an element may call the task a thousand times."""
+    _logger.warning("%s runs uncached in %s: %s", name, store, reason)
 
 
 def _cache(

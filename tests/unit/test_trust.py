@@ -2,7 +2,6 @@
 
 import logging
 import pickle
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,6 +155,20 @@ def test_an_index_of_another_task_or_name_is_a_miss(
     assert len(warnings(one)) == len(warnings(other)) == 1
 
 
+def test_a_big_payload_of_an_object_of_its_own_is_never_unpickled(
+    shared: Shared, warnings: Callable[[str], list[str]]
+) -> None:
+    big = bytearray(2 << 20)  # no plain value, so it is pickled
+    flow(lambda: shared.work(cache_policy=INPUTS).map([big]).result())()
+    (segment,) = shared.names("segments")
+    boom, length = shared.bombed(), len(shared.bytes(segment))
+    shared.store.write(segment, [boom + bytes(length - len(boom))])
+
+    assert flow(lambda: shared.work(cache_policy=INPUTS).map([big]).result())() == [["result", big]]
+
+    assert len(shared.calls) == 2 and warnings(segment)
+
+
 def test_a_payload_that_was_replaced_is_never_unpickled(
     anywhere: Shared, warnings: Callable[[str], list[str]]
 ) -> None:
@@ -295,13 +308,14 @@ def test_a_task_on_a_worker_without_keys_keeps_nothing_and_says_so(
 
     @task
     def outer() -> Any:
-        inner = task(lambda x: threading.get_ident() and x, name="inner", cache_policy=INPUTS)
-        return inner.with_options(result_storage=place).map([1, 2]).result()
+        inner = task(lambda x: x, name="inner", cache_policy=INPUTS, result_storage=place)
+        return [*inner.map([1, 2]).result(), inner(3)]
 
-    assert flow(lambda: outer.submit().result(), task_runner="processes")() == [1, 2]
+    assert flow(lambda: outer.submit().result(), task_runner="processes")() == [1, 2, 3]
 
     assert not shared.names("index"), "a worker has no key to sign with"
-    assert any("results.signing_keys" in told for told in warnings("inner runs uncached"))
+    (told,) = warnings("inner runs uncached")
+    assert "results.signing_keys" in told
 
 
 def test_what_somebody_plants_for_a_chunk_that_is_run_again_is_passed_over(
