@@ -126,6 +126,14 @@ def test_results_are_kept_in_the_storage(make: Make, tmp_path: Path) -> None:
     assert files(tmp_path / "there")
 
 
+@effect("settings.results.storage_options")
+def test_storages_at_urls_have_the_options(make: Make, tmp_path: Path) -> None:
+    inside = json.dumps({"dir": {"path": str(tmp_path / "inside")}})
+    with make.settings(results__storage_options=inside):
+        task(double, persist_result=True, result_storage=f"dir::file://{tmp_path}")(3)
+    assert files(tmp_path / "inside")
+
+
 @effect("settings.results.default_serializer")
 def test_results_are_written_by_the_serializer(make: Make, fanfold_home: Path) -> None:
     with make.settings(results__default_serializer="json"):

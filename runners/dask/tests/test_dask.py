@@ -156,6 +156,7 @@ def test_slots_and_traits(own: Driver, client: Client) -> None:
         assert borrowed.session.traits == replace(ours, reruns=True)
         assert (borrowed.session.slots().now, borrowed.session.slots().most) == (2, 2)
     assert own.session.traits == ours
+    assert own.session.sealed
     assert own.session.slots().most == 2
 
 

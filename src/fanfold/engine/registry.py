@@ -1,5 +1,6 @@
 """Finds adapters by name, through entry points, and says what to install for missing ones."""
 
+import json
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -66,8 +67,14 @@ def _named_runner(name: str) -> TaskRunner:
 
 
 def result_store(url: str) -> ResultStore:
-    """Return the store at a folder or URL."""
-    return _load(RESULTS, "fsspec")(url)
+    """Return the store at a folder or URL, the latter with the options of the settings.
+
+    Raises:
+        UnknownStorage: Nothing is installed for such a URL; says what to install.
+    """
+    remote = "://" in url and not url.startswith(("file://", "memory://"))
+    options = settings.current().results_storage_options if remote else ""
+    return _load(RESULTS, "fsspec")(url, json.loads(options or "{}"))
 
 
 def result_store_of(choice: Any) -> ResultStore:

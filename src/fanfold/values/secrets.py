@@ -1,8 +1,9 @@
 """Values that nobody should read in logs, in the history or on a screen."""
 
 import json
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +13,15 @@ COVER = "**********"
 """What is shown in a secret's place."""
 SHORTEST = 4
 """Characters that a secret must have to be masked: a shorter one is in every other word."""
+VARIABLE = re.compile(r"env:([A-Za-z_]\w*)", re.ASCII)
+FILE = re.compile(r"file:(?!//)(.+)")
+"""How an option may name where its value is."""
+_SECRET = re.compile(
+    r"secret|token|passw|passphrase|credential|connection_string|(account|private)_key$",
+    re.IGNORECASE,
+)
+_WAYS = frozenset({"anon", "browser", "cache", "cloud", "google_default"})
+"""Of Google's storage to find credentials, where others have a token."""
 _FEW = 64
 """So many are looked for one by one, which takes 50 ns each; more by how they begin."""
 
@@ -162,6 +172,27 @@ def untold(error: BaseException, masked: Callable[[object], str]) -> BaseExcepti
             return None
         one = one.__cause__ or one.__context__
     return error
+
+
+def is_secret(name: str, value: object) -> bool:
+    """Return whether an option is a secret that is written out."""
+    if not value or isinstance(value, (bool, int, float)) or is_reference(value):
+        return False
+    return bool(_SECRET.search(name)) and not (isinstance(value, str) and value in _WAYS)
+
+
+def hide(options: Mapping[str, Any]) -> None:
+    """Mask the secrets that are written out in options, wherever something is shown."""
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            hide(value)
+        elif isinstance(value, str) and is_secret(name, value):
+            KNOWN.add(value)
+
+
+def is_reference(value: object) -> bool:
+    """Return whether an option names a variable or a file that holds what it stands for."""
+    return isinstance(value, str) and bool(VARIABLE.fullmatch(value) or FILE.fullmatch(value))
 
 
 KNOWN = Known()

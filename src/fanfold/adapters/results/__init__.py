@@ -1,1 +1,3 @@
 """Result stores."""
+
+from fanfold.adapters.results.fsspec_store import FsspecStore as FsspecStore

@@ -23,6 +23,7 @@ from fanfold.adapters.results.remote import Remote
 from fanfold.adapters.results.s3 import S3
 from fanfold.ports.results import SEALED, Buffer, Listed
 from fanfold.values.errors import StoreError
+from fanfold.values.secrets import hide
 
 _S3 = frozenset({"s3", "s3a"})
 
@@ -250,7 +251,7 @@ def _travelled(
     for name, value in zip(FsspecStore.__slots__, values, strict=True):
         object.__setattr__(store, name, value)
     if shipped is not None:
-        credentials.learn(shipped)
+        hide(shipped)
         _came[_plain_identity(store)] = shipped
         _forget(store)
     return store

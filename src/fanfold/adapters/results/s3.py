@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 from fsspec.asyn import sync
 
-from fanfold.adapters.results import credentials
 from fanfold.adapters.results.faults import Patience, beyond_end, told, without_conditions
 from fanfold.adapters.results.folder import TEMPORARY
 from fanfold.adapters.results.probing import Creation
 from fanfold.ports.results import Buffer, Listed
+from fanfold.values.secrets import hide
 
 PART_BYTES = 16 << 20
 """Of what is bigger than two of them, so much goes into one request; more if there would be more
@@ -55,7 +55,7 @@ class S3:
         self._bucket, prefix, _ = system.split_path(root)
         self._prefix = f"{prefix}/" if prefix else ""
         self._creation = Creation(self, told, None)
-        credentials.learn(self.credentials())
+        hide(self.credentials())
 
     def credentials(self) -> dict[str, str]:
         """Return what requests are signed with; empty where they aren't."""

@@ -1,5 +1,6 @@
 """What the value of a setting may be: parsed from text as well as from what TOML holds."""
 
+import json
 import math
 import os
 import re
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from fanfold.engine.results.codec_names import ACCEPTED
-from fanfold.values.secrets import KNOWN
+from fanfold.values.secrets import KNOWN, hide
 from fanfold.values.states import StateName
 
 T = TypeVar("T")
@@ -134,6 +135,19 @@ def _keys(written: object, folder: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _options(written: object, folder: str) -> str:
+    """Return options as JSON, which is as immutable as the values of other settings."""
+    if isinstance(written, str) and written.strip().startswith("{"):
+        written = json.loads(written)
+    if not isinstance(written, Mapping):
+        pairs = [word.partition("=") for word in _words(written, folder)]
+        if not all(name.strip() and equals for name, equals, _ in pairs):
+            raise ValueError(written)
+        written = {name.strip(): value.strip() for name, _, value in pairs}
+    hide(written)
+    return json.dumps(written, sort_keys=True) if written else ""
+
+
 def _days_by_state(written: object, folder: str) -> tuple[str, ...]:
     if isinstance(written, Mapping):
         written = [f"{name}={days}" for name, days in written.items()]
@@ -216,6 +230,7 @@ HISTORY = Kind(
 )
 FOLDER = Kind(parse=_folder, allowed="a folder")
 PLACE = Kind(parse=_place, allowed="a folder or a URL such as s3://bucket/results")
+OPTIONS = Kind(parse=_options, allowed="name=value, with commas between them, or a JSON object")
 LEVEL = one_of(_LEVELS)
 COLORS = one_of(_COLORS)
 PROGRESS = one_of(_PROGRESS)

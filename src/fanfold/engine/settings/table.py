@@ -37,6 +37,7 @@ from fanfold.engine.settings.kinds import (
     HISTORY,
     KEYS,
     LEVEL,
+    OPTIONS,
     PATTERNS,
     PLACE,
     PROGRESS,
@@ -143,6 +144,12 @@ class Settings:
         default="",
         derive=lambda home: str(home / "results"),
         description="Folder or URL that results are kept in; by default <home>/results.",
+    )
+    results_storage_options = Setting(
+        name="results.storage_options",
+        kind=OPTIONS,
+        default="",
+        description="Options of storages at URLs, such as endpoint_url=http://...,secret=env:KEY.",
     )
     results_default_serializer = Setting(
         name="results.default_serializer",
