@@ -12,9 +12,20 @@ from typing import Any
 from fanfold.engine.calls import Call
 from fanfold.engine.chunking import Limits
 from fanfold.engine.context import RunInfo
-from fanfold.engine.effects import Commit, Drop, Event, Look, Publish, Remake, Submit, Wait
+from fanfold.engine.effects import (
+    Claim,
+    Commit,
+    Drop,
+    Event,
+    Look,
+    Publish,
+    Release,
+    Submit,
+    Wait,
+)
 from fanfold.engine.inputs import Column, Literal
 from fanfold.engine.patience import Patience
+from fanfold.engine.results.claims import Lease
 from fanfold.engine.run import Run
 from fanfold.engine.sources import From, Given, Sources
 from fanfold.engine.spec import CacheSpec, Layout, TaskSpec
@@ -71,6 +82,8 @@ class Rehearsal:
         """What is on the cluster, by ref."""
         self.published: list[tuple[Run, list[tuple[int, int]]]] = []
         self.commits: list[tuple[Run, Commit]] = []
+        self.claimed: list[bytes] = []
+        self.released: list[Lease] = []
         self.due: dict[Run, float | None] = {}
         self.lacking = ""
         """What the cluster's workers lack."""
@@ -271,7 +284,7 @@ class Rehearsal:
                 upstream.dependents.remove(run)
                 self._release(upstream)
 
-    def _perform(self, run: Run, effect: Submit | Look | Drop | Publish | Commit | Remake) -> Any:
+    def _perform(self, run: Run, effect: Any) -> Any:
         if isinstance(effect, Submit):
             ref = len(self.sent)
             self.sent.append(Sent(run, effect.work, effect.needs, ref))
@@ -282,6 +295,10 @@ class Rehearsal:
             self._news += [(other, {"arrived": (run, effect.spans)}) for other in run.dependents]
         elif isinstance(effect, Commit):
             self.commits.append((run, effect))
+        elif isinstance(effect, Claim):
+            self.claimed += effect.keys
+        elif isinstance(effect, Release):
+            self.released += effect.leases
         elif isinstance(effect, Look):
             self.looks += 1
             stuck = [one for one, ref in effect.chunks.items() if ref in self.stuck]
