@@ -26,6 +26,7 @@ from typing import Any
 from tests.benchmarks import (
     calls,
     durations,
+    frames,
     history,
     keys,
     kills,
@@ -55,6 +56,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "moving": moving,
     "memory": memory,
     "stored": stored,
+    "frames": frames,
     "kills": kills,
 }
 """In the order they run on each runner; `kills` comes last, for it leaves young workers behind."""

@@ -1,7 +1,6 @@
 """Values over 1 MiB: each an object of its own, written at once; committed, found and missed."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,58 +10,10 @@ import pytest
 
 from fanfold import INPUTS, flow, task
 from fanfold.engine.results.keeping import BIG_BYTES
+from tests.round_trips import round_trip
 
 BIG = BIG_BYTES + 1
 SIZE_MB = 128
-
-MEASURED = """
-import gc, sys
-import numpy, pyarrow
-from fanfold import flow, task
-
-kind, folder, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-
-
-def made(count=count):
-    whole = numpy.arange(count, dtype="u8")
-    whole *= 0x9E3779B97F4A7C15  # doesn't compress
-    return whole if kind == "array" else pyarrow.table({"x": whole})
-
-
-def figure(name):
-    with open("/proc/self/status") as lines:
-        (line,) = (line for line in lines if line.startswith(name))
-    return int(line.split()[1]) * 1024
-
-
-def reset():
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-
-
-def peak(before):
-    return (figure("VmHWM") - before) / (8 * count)
-
-
-@flow(task_runner="inline", result_storage=folder)
-def around():
-    work = task(made, persist_result=True, cache_result_in_memory=False)
-    before = figure("VmRSS")
-    reset()
-    future = work.submit()
-    future.wait()
-    print("WRITTEN", peak(before))
-    gc.collect()
-    before = figure("VmRSS")
-    reset()
-    value = future.result()
-    print("READ", peak(before))
-    assert (value.nbytes, len(value)) == (8 * count, count)
-
-
-task(lambda: made(200_000), persist_result=True, result_storage=folder, name="warm")()
-around()
-"""
 
 
 def big(x: int) -> bytes:
@@ -129,16 +80,7 @@ def test_a_big_value_that_can_not_be_written_goes_home(
 def test_arrays_and_tables_are_written_and_read_without_a_second_copy(
     kind: str, tmp_path: Path
 ) -> None:
-    count = (SIZE_MB << 20) // 8
+    found = round_trip(kind, SIZE_MB, str(tmp_path), {})
 
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURED, kind, str(tmp_path), str(count)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-    assert done.returncode == 0, done.stderr
-    found = dict(line.split() for line in done.stdout.splitlines())
-    assert found.keys() == {"WRITTEN", "READ"}
-    assert all(0.9 < float(times) < 1.3 for times in found.values()), found
+    times = [found[f"{way}_bytes"] / (SIZE_MB << 20) for way in ("written", "read")]
+    assert all(0.9 < peak < 1.3 for peak in times), times
