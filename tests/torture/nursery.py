@@ -4,6 +4,7 @@ It has no other threads, or its forks might wait for locks for ever; and it does
 whose random ids would be the same in all forks.
 """
 
+import importlib
 import os
 import pickle
 import subprocess
@@ -23,17 +24,18 @@ class Nursery:
     """A process that forks one driver at a time; for a `with`.
 
     Args:
-        environment: Variables on top of those of this process.
+        *modules: What it imports too, for its drivers.
+        environment: Its variables, where they are others than those of this process.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+    def __init__(self, *modules: str, environment: Mapping[str, str] | None = None) -> None:
+        variables = dict(os.environ if environment is None else environment)
+        path = os.pathsep.join([str(ROOT), variables.get("PYTHONPATH", "")]).strip(os.pathsep)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.torture.nursery"],
+            [sys.executable, "-m", "tests.torture.nursery", *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "FANFOLD_HISTORY_URL": "off", "PYTHONPATH": path}
-            | dict(environment or {}),
+            env=variables | {"FANFOLD_HISTORY_URL": "off", "PYTHONPATH": path},
         )
 
     def __enter__(self) -> "Nursery":
@@ -100,4 +102,6 @@ def _be_driver(order: Order) -> None:
 
 
 if __name__ == "__main__":
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     serve()

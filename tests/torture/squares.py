@@ -4,14 +4,13 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fanfold import flow, task, unmapped
 from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.engine.results import commits
 from fanfold.ports.runner import TaskRunner
-from fanfold.task_runners import InlineTaskRunner, ThreadPoolTaskRunner
 from fanfold.testing.ledger import Ledger, pause
 
 COMMITTER, WORKER = "committer", "worker"
@@ -31,9 +30,7 @@ class Order:
     element_s: float
     chunk_size: int
     store: FsspecStore
-    runner: str = "threads"
-    address: str = ""
-    """Of the cluster that runs elements."""
+    runner: TaskRunner
     commit_chunks: int = commits.COMMIT_CHUNKS
     """Staged chunks from which on an index is written."""
     watched: bool = False
@@ -69,7 +66,7 @@ def square(x: int, order: Order) -> int:
     return x * x
 
 
-@flow
+@flow(validate_parameters=False)
 def squares(order: Order) -> int:
     """Return the sum of the squares."""
     if order.watched:
@@ -81,22 +78,16 @@ def squares(order: Order) -> int:
 def perform(order: Order) -> None:
     """Do what is ordered, and leave the sum in a file."""
     commits.COMMIT_CHUNKS = order.commit_chunks
-    total = squares.with_options(task_runner=_runner(order))(order)
+    total = squares.with_options(task_runner=order.runner)(order)
     _leave(order.told, str(total))
     while order.lingers:
         signal.pause()
 
 
-def _runner(order: Order) -> TaskRunner:
-    return {"inline": InlineTaskRunner, "threads": ThreadPoolTaskRunner}[order.runner]()
-
-
 def _be_watched(order: Order) -> None:
     """Have all threads begin, tell which they are, and wait."""
-    warm = Order(
-        folder=order.folder, life="warm", count=0, element_s=0, chunk_size=1, store=order.store
-    )
-    square.with_options(result_storage="memory://warm").map([0], unmapped(warm)).result()
+    warm = square.with_options(result_storage="memory://warm")
+    warm.map([0], unmapped(replace(order, life="warm"))).result()
     found = {_NAMES.get(thread.name): thread.native_id for thread in threading.enumerate()}
     _leave(order.threads, "\n".join(f"{name} {found[name]}" for name in (COMMITTER, WORKER)))
     while not order.go.exists():

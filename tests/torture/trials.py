@@ -39,8 +39,8 @@ class Trial:
         """
         again = replace(self.order, life="again", watched=False, lingers=False)
         everything = Counter(range(self.order.count))
-        ran = self.order.ledger.counts(self.order.life)
         before = committed(self.order.store, self.keyring)
+        ran = self.order.ledger.counts(self.order.life)
         assert ran <= everything, "a killed driver ran an element twice"
         assert before <= ran, "what never ran was committed"
 
