@@ -16,6 +16,7 @@ A process that is stopped for longer than its lease doesn't know that it has los
 on. What it commits then is as good as the other's, for both were made from the same key.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ RENEW_S = 5.0
 BEATS_MISSED = 4
 
 _RELEASED = b"released"
+_EPOCH = re.compile(r"/\d{6}", re.ASCII)
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -93,14 +95,14 @@ class Claimant:
             StoreError: The store fails, or can't create exclusively.
         """
         began = self.clock()
-        before = self.store.names(f"{self.prefix}/")
+        before = self._claims()
         if before and not self._over(before[-1]):
             return None
         epoch = int(before[-1].rpartition("/")[2]) + 1 if before else 1
         name = _name(self.prefix, epoch)
         if not self._made(name):
             return None
-        there = self.store.names(f"{self.prefix}/")
+        there = self._claims()
         # Unless somebody swept the folder meanwhile, what was the highest is there still.
         if there[-1:] != [name] or before[-1:] not in ([], there[-2:-1]):
             self.store.remove([name])
@@ -112,6 +114,11 @@ class Claimant:
             lease.release()  # it took so long that others may take the holder for dead already
             return None
         return lease
+
+    def _claims(self) -> list[str]:
+        """Return all claims, sorted; where others may write, not everything there is one."""
+        names = self.store.names(f"{self.prefix}/")
+        return [name for name in names if _EPOCH.fullmatch(name, len(self.prefix))]
 
     def _made(self, name: str) -> bool:
         payload = _held(self.who, 0)

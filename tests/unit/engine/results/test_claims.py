@@ -144,6 +144,14 @@ def test_the_next_one_has_it_at_once_when_it_is_released(world: World) -> None:
     assert world.store.names("") == [f"{PREFIX}/000002"]
 
 
+def test_what_is_no_claim_keeps_nobody_from_the_lease(world: World) -> None:
+    for name in ("zzz", "000009/zzz", "99999999"):
+        world.store.write(f"{PREFIX}/{name}", [b"released"])
+
+    assert world.claimants[0].attempt() is not None
+    assert world.claimants[1].attempt() is None
+
+
 def test_a_dead_holders_lease_expires_after_some_renewals_that_did_not_come(world: World) -> None:
     world.act("attempt", 0)
     world.act("die", 0)
