@@ -14,9 +14,9 @@ from typing import Any, cast
 
 from fanfold.ports.results import Buffer
 
-MOST_VALUES = 32
+MOST_VALUES = 8
 """Up to so many values inside, JSON costs about what cloudpickle costs to begin with (2 us); from
-there on a pickle is faster, of numbers up to 20 times."""
+there on a pickle is faster, of numbers up to 20 times. A single value is faster as JSON."""
 _MOST_BITS = 2048
 """617 digits: Python can be told to refuse to read more than 640."""
 _MOST_DEPTH = 100
