@@ -8,8 +8,9 @@ from urllib.request import Request, urlopen
 import pytest
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
-from fanfold.adapters.results.s3 import PART_BYTES
+from fanfold.adapters.results.s3 import BIG_BYTES, PART_BYTES
 from fanfold.values.errors import StoreError
+from tests.peak import peak_bytes
 from tests.stores.places import S3Place
 from tests.stores.s3_faults import Effect, Rule
 
@@ -117,7 +118,7 @@ def test_faults_that_pass_are_not_noticed(s3: S3Place, fault: Rule) -> None:
 )
 def test_a_big_object_survives_lost_acknowledgements(s3: S3Place, lost: str) -> None:
     store = s3.store()
-    payload = bytes(range(256)) * (5 * PART_BYTES // 512)
+    payload = bytes(range(256)) * ((BIG_BYTES + PART_BYTES // 2) // 256)
     assert store.create("small", b"x")
 
     s3.control.strike(Rule(effect=Effect.LOSE, operations=(lost,), nth=(1,)))
@@ -131,7 +132,9 @@ def test_a_big_object_survives_lost_acknowledgements(s3: S3Place, lost: str) -> 
     assert store.names("") == ["big", "created", "small"]
 
 
-@pytest.mark.parametrize("parts", [[0], [3, 2 * PART_BYTES - 3], [PART_BYTES, 0, PART_BYTES, 1]])
+@pytest.mark.parametrize(
+    "parts", [[0], [3, BIG_BYTES - 3], [PART_BYTES, 0, BIG_BYTES - PART_BYTES, 1]]
+)
 def test_objects_about_the_size_of_parts_are_written_and_read(
     s3: S3Place, parts: Sequence[int]
 ) -> None:
@@ -144,17 +147,34 @@ def test_objects_about_the_size_of_parts_are_written_and_read(
     if content:
         assert store.read("a", 1, len(content) - 1) == content[1:]
     with pytest.raises(StoreError) as told:
-        store.read("a", 0, max(len(content), 2 * PART_BYTES) + 1)
+        store.read("a", 0, max(len(content), BIG_BYTES) + 1)
     assert isinstance(told.value.__cause__, EOFError)
 
 
 def test_parts_that_are_cut_off_are_read_again(s3: S3Place) -> None:
     store = s3.store()
-    payload = bytes(range(251)) * (4 * PART_BYTES // 251)
+    payload = bytes(range(251)) * ((BIG_BYTES + 2 * PART_BYTES) // 251)
     store.write("big", [payload])
     s3.control.strike(Rule(effect=Effect.TRUNCATE, operations=("GetObject",), nth=(1, 3, 4)))
 
     assert store.read("big") == payload
+
+
+@pytest.mark.slow
+def test_a_big_object_is_held_once_while_it_is_read_and_little_more_while_written(
+    s3: S3Place,
+) -> None:
+    store, size = s3.store(), 12 * PART_BYTES
+
+    def writing() -> None:
+        store.write("big", [bytearray(size)])
+
+    def reading() -> None:
+        assert len(store.read("big")) == size
+
+    assert peak_bytes(writing) < size + 14 * PART_BYTES
+    assert peak_bytes(reading) < 1.5 * size
+    assert peak_bytes(lambda: store.read("big", 0, size)) < 1.5 * size
 
 
 def test_a_bucket_that_is_not_there_is_told_at_once(s3: S3Place) -> None:

@@ -136,6 +136,7 @@ def test_an_outage_of_ten_seconds_passes_with_few_tries() -> None:
         (translated(PermissionError, ClientError("InvalidAccessKeyId", 403)), "are wrong"),
         (ClientError("ExpiredToken"), "expired"),
         (NoCredentialsError(), "no credentials here"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Let this user write there"),
         (EndpointConnectionError(socket.gaierror(socket.EAI_NONAME, "unknown")), "no such host"),
         (ClientError("RequestTimeTooSkewed", 403), "clock"),
     ],

@@ -139,7 +139,6 @@ def denied(error: BaseException) -> bool:
         or code == "AccessDenied"
         or status in (401, 403)
         or bool(names & _NO_CREDENTIALS)
-        or isinstance(error, PermissionError)
     )
 
 
@@ -184,6 +183,8 @@ def advice(error: BaseException) -> str:
             "The credentials that were found here don't allow it: let them list, read, write and "
             "delete objects there."
         )
+    if isinstance(error, PermissionError):
+        return "Let this user write there, or choose another place by result_storage."
     if any(isinstance(one, socket.gaierror) for one in _chain(error)):
         return "There is no such host: correct the endpoint."
     return ""

@@ -21,13 +21,15 @@ from fanfold.adapters.results.probing import Creation
 from fanfold.ports.results import Buffer, Listed
 from fanfold.values.secrets import hide
 
-PART_BYTES = 16 << 20
-"""Of what is bigger than two of them, so much goes into one request; more if there would be more
-than `MOST_PARTS`."""
+BIG_BYTES = 32 << 20
+"""What is bigger goes in parts."""
+PART_BYTES = 8 << 20
+"""Each part; more if there would be more than `MOST_PARTS`."""
 MOST_PARTS = 10_000
 """S3's limit."""
 IN_FLIGHT = 4
-"""Requests for parts of one object at a time: 64 MiB beside the object itself."""
+"""Requests for parts of one object at a time; a part is held twice while it is sent, so this takes
+64 MiB beside the object itself."""
 _AT_ONCE = 1_000
 """Objects that one request can remove."""
 _CONNECTIONS = 32
@@ -95,7 +97,7 @@ class S3:
 
     async def _put(self, name: str, parts: Sequence[Buffer], condition: dict[str, str]) -> None:
         size = sum(memoryview(part).nbytes for part in parts)
-        if size > 2 * PART_BYTES:
+        if size > BIG_BYTES:
             await self._put_in_parts(name, parts, size, condition)
             return
         payload = b"".join(parts)
@@ -147,7 +149,7 @@ class S3:
             if await self._size(key) < offset:
                 raise EOFError(f"it ends before byte {offset}")
             return b""
-        if length is not None and length > 2 * PART_BYTES:
+        if length is not None and length > BIG_BYTES:
             return await self._read_in_parts(key, offset, bytearray(length), 0, {})
         wanted = _range(offset, length)
         try:
@@ -167,7 +169,7 @@ class S3:
         """Return an object, or a part of it; a big one is read in parts once its size is known."""
         answer = await self._once("get_object", Key=key, **wanted)
         size = answer["ContentLength"]
-        if wanted or size <= 2 * PART_BYTES:
+        if wanted or size <= BIG_BYTES:
             try:
                 content = await answer["Body"].read()
             finally:
