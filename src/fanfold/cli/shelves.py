@@ -4,19 +4,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fanfold.engine.results import payloads
 from fanfold.engine.results.garbage import is_index
 from fanfold.engine.results.inventory import Entry, Folder
+from fanfold.engine.results.payloads import codec_name
 from fanfold.values.states import StateName
 
 MICROSECONDS = 1_000_000
-ZSTD = 128
-"""Added to the codec of what is compressed."""
-_CODECS = {
-    code: name.lower().replace("_", " ")
-    for name, code in vars(payloads).items()
-    if name.isupper() and type(code) is int and 0 < code < ZSTD
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +83,6 @@ def summed(folder: Folder, now: float) -> Total:
     )
 
 
-def codec(code: int) -> str:
-    """Return what a result was written with, in words."""
-    name = _CODECS.get(code & ~ZSTD, f"codec {code & ~ZSTD}")
-    return f"{name}, zstd" if code & ZSTD else name
-
-
 def _judged(folder: Folder, now: float) -> Iterator[tuple[Entry, str]]:
     entries = list(folder.entries())
     newest = {entry.key: entry.place for entry in entries}
@@ -118,7 +105,7 @@ def _shown(folder: Folder, entry: Entry, state: str) -> Shown:
         key=record.key.hex(),
         kept_us=None if lies is None else int(lies.modified_s * MICROSECONDS),
         size_bytes=record.length,
-        codec=codec(record.codec),
+        codec=codec_name(record.codec),
         expires_us=None if never else int(record.expiry * MICROSECONDS),
         state=state,
         ended=StateName(record.state),
