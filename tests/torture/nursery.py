@@ -7,6 +7,7 @@ whose random ids would be the same in all forks.
 import importlib
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,8 @@ from types import TracebackType
 from tests.torture.squares import Order, perform
 
 ROOT = Path(__file__).parents[2]
+MOST_S = 600
+"""That a driver lives: no test takes so long, and one that was stopped leaves nothing behind."""
 
 
 class Nursery:
@@ -89,6 +92,7 @@ def serve() -> None:
 def _be_driver(order: Order) -> None:
     code = 1
     try:
+        signal.alarm(MOST_S)
         os.close(0)
         with (order.folder / f"{order.life}.log").open("w") as log:
             os.dup2(log.fileno(), 1)

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 from runners.dask.tests.desk import QUIET
+from runners.ray.tests.heads import Head
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.engine.results.signing_keys import keyring_of
 from fanfold.ports.runner import TaskRunner
 from fanfold.task_runners import ThreadPoolTaskRunner
 from fanfold_dask import DaskTaskRunner
+from fanfold_ray import RayTaskRunner
 from tests.stores.places import S3Place
 from tests.torture.nursery import Nursery
 from tests.torture.squares import Order
@@ -30,14 +32,14 @@ MOST_LATE_S = 0.02
 
 
 def ordered(folder: Path, runner: TaskRunner, store: FsspecStore, chance: random.Random) -> Order:
-    """Return an order for a map that writes 2 to 7 indexes."""
+    """Return an order for a map of 100 or 200 chunks, which writes at least two indexes."""
     folder.mkdir()
     return Order(
         folder=folder,
         life="killed",
         count=COUNT,
         element_s=0.002,
-        chunk_size=chance.choice([1, 2, 4]),
+        chunk_size=chance.choice([2, 4]),
         store=store,
         runner=runner,
         lingers=True,
@@ -94,5 +96,27 @@ def test_after_ten_kills_over_dask_what_no_index_names_is_done_and_nothing_else(
         for number in range(10):
             order = ordered(tmp_path / str(number), runner, s3.store(str(number)), chance)
             shares.append(share(nursery, order, chance))
+
+    assert any(0 < part < 1 for part in shares)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_after_ten_kills_over_ray_what_no_index_names_is_done_and_nothing_else(
+    seed: int, tmp_path: Path
+) -> None:
+    chance = random.Random(seed)
+    shares: list[float] = []
+    head = Head()
+
+    try:
+        with Nursery(environment=head.settings) as nursery:
+            runner = RayTaskRunner(address=head.address)
+            for number in range(10):
+                place = tmp_path / str(number)
+                store = FsspecStore(str(place / "results"))
+                order = ordered(place, runner, store, chance)
+                shares.append(share(nursery, order, chance))
+    finally:
+        head.close()
 
     assert any(0 < part < 1 for part in shares)
