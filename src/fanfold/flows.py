@@ -24,6 +24,7 @@ from fanfold.engine.flow_spec import FlowSpec
 from fanfold.engine.futures import MapFuture, TaskFuture
 from fanfold.engine.limits.deadlines import checked_timeout
 from fanfold.engine.naming import RunName, checked_run_name
+from fanfold.engine.results import fencing
 from fanfold.engine.results.committing import keep_flow_result
 from fanfold.engine.results.payloads import raw_serializer
 from fanfold.engine.results.serializers import checked_serializer
@@ -319,6 +320,7 @@ class Flow(Submittable[P, R]):
             return None
         store = registry.result_store_of(results.storage or held.results_default_storage)
         serializer = results.serializer or held.results_default_serializer
+        fencing.check(store, info)
         return keep_flow_result(
             store,
             self.name,

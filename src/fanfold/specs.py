@@ -28,6 +28,7 @@ from fanfold.engine.here import HERE
 from fanfold.engine.keys.forms import module_named
 from fanfold.engine.keys.policies import IsolationLevel, checked_isolation
 from fanfold.engine.patience import Patience
+from fanfold.engine.results import fencing
 from fanfold.engine.results.call_keys import CallKey, alike
 from fanfold.engine.results.committing import write_index
 from fanfold.engine.results.keyring import Keyring
@@ -272,6 +273,7 @@ def _cache(
     keyring: Keyring | None,
 ) -> CacheSpec:
     held, replays = settings.current(), info.replays
+    fencing.begin(store, _folder(task), info)
     expiration = task.cache_expiration
     refresh = task.options.get("refresh_cache")
     template = task.options.get("result_storage_key")

@@ -42,6 +42,7 @@ from fanfold.engine.run import Run
 from fanfold.engine.story import story
 from fanfold.engine.work import Work
 from fanfold.ports.runner import Ref, Values
+from fanfold.values.errors import RunTakenOver
 from fanfold.values.messages import Report
 
 logger = logging.getLogger("fanfold.engine")
@@ -165,6 +166,11 @@ class _Caller:
         try:
             write_index(self._run, effect)
             tidy(self._run)
+        except RunTakenOver as error:
+            self._run.warnings.append(f"The result of {self._run.name} isn't kept: {error}")
+            around = current()
+            if around is not None and around.owner is not None:
+                around.owner.lost(error)
         except Exception as error:  # the run has its value; only later runs miss it
             self._run.warnings.append(f"The result of {self._run.name} isn't kept: {error}")
         self._heard.append({"committed": effect.number})

@@ -43,7 +43,7 @@ from fanfold.engine.run import Run
 from fanfold.engine.shift import MARK
 from fanfold.engine.story import story
 from fanfold.ports.runner import Ref, Session
-from fanfold.values.errors import InfrastructureError
+from fanfold.values.errors import InfrastructureError, RunTakenOver
 from fanfold.values.messages import Report
 
 logger = logging.getLogger("fanfold.engine")
@@ -266,6 +266,9 @@ class Dispatcher:
         def write() -> None:
             try:
                 write_index(run, effect)
+            except RunTakenOver as error:
+                run.warnings.append(f"Results of {run.name} aren't kept: {error}")
+                run.owner.lost(error)
             except Exception as error:  # the run has its values; only later runs miss them
                 run.warnings.append(f"Results of {run.name} aren't kept: {error}")
             self._inbox.put((run, {"committed": effect.number}))

@@ -59,7 +59,7 @@ from fanfold.engine.tally import showing, summary
 from fanfold.engine.telling import tell
 from fanfold.engine.wording import said
 from fanfold.values import runs
-from fanfold.values.errors import KeyNotStable, RunError, TimedOut, UpstreamFailed
+from fanfold.values.errors import KeyNotStable, RunError, RunTakenOver, TimedOut, UpstreamFailed
 from fanfold.values.states import WITH_VALUE, State, StateName
 
 
@@ -89,6 +89,7 @@ class Execution:
         info = spec.begun(parent, older, recorded=sink is not None)
         runner = spec.runner()
         self.run = FlowRun(info, runner, sink)
+        self.run.stop = self.cancel
         if self.parent is not None:
             self.parent.add_execution(self)
         self.account = FlowAccount(sink, info, self._resumes)
@@ -180,6 +181,8 @@ class Execution:
             return state
         try:
             stored = self.spec.keep(self.run.info, state.data)
+        except RunTakenOver as error:
+            return State(code=StateName.CRASHED, message=str(error), error=error)
         except Exception as error:  # the caller gets the value all the same
             told = f"The result of {self.spec.name} isn't kept: {type(error).__name__}: {error}"
             tell(self.run.context, told, logging.WARNING)

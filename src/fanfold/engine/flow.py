@@ -27,6 +27,7 @@ from fanfold.engine.recording.sinks import FACTS, Sink
 from fanfold.engine.run import Run
 from fanfold.engine.telling import show
 from fanfold.ports.runner import Session, TaskRunner
+from fanfold.values.errors import RunTakenOver
 from fanfold.values.ids import new_id
 from fanfold.values.states import State, StateName
 from fanfold.values.times import now_us
@@ -91,12 +92,22 @@ class FlowRun(Owner):
         """Takes log lines home, where the flow itself runs in another process."""
         self._nest = around.nest if around is not None else None
         self._caller: FlowRun | None = around.owner if around is not None else None
+        self.stop: Callable[[RunTakenOver], None] | None = None
+        """Stops the flow's own code."""
         self._executions: WeakSet[Any] = WeakSet()
         self._calls: Counter[Any] = Counter()
         self._streamed: dict[str, int] = {}
         self._finished: dict[Any, State] = {}
         show()
         watching.begin()
+
+    def lost(self, error: RunTakenOver) -> None:
+        """Stop the outermost flow run, with all that it has called."""
+        run = self
+        while run._caller is not None:
+            run = run._caller
+        if run.stop is not None:
+            run.stop(error)
 
     @property
     def context(self) -> RunContext:
@@ -231,6 +242,9 @@ class ElementRuns(Owner):
             return False
         self._send(message)
         return True
+
+    def lost(self, error: RunTakenOver) -> None:
+        """Do nothing: the driver's own commits are refused too, and end it."""
 
     def start(self, call: Call) -> Run:
         """Hand a run to the cluster, or run all its elements now, one after the other."""

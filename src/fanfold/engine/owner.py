@@ -15,7 +15,7 @@ from fanfold.engine.run import Run
 from fanfold.engine.tally import Tally
 from fanfold.engine.waiting import callbacks_called, slot_free
 from fanfold.ports.runner import Session
-from fanfold.values.errors import SessionClosed
+from fanfold.values.errors import RunTakenOver, SessionClosed
 
 
 class Owner(ABC):
@@ -44,6 +44,10 @@ class Owner(ABC):
     @abstractmethod
     def _tell(self, message: bytes) -> bool:
         """Take home facts or lines that a chunk told; return whether there was somewhere to go."""
+
+    @abstractmethod
+    def lost(self, error: RunTakenOver) -> None:
+        """Take in that somebody else goes on with the flow run."""
 
     @property
     def over(self) -> bool:

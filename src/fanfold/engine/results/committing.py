@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from fanfold.engine.effects import Commit
-from fanfold.engine.results import object_names, segments
+from fanfold.engine.results import fencing, object_names, segments
 from fanfold.engine.results.clerk import clerk
 from fanfold.engine.results.payloads import RAW, raw
 from fanfold.engine.results.shelf import Shelf, shelf
@@ -23,6 +23,7 @@ def write_index(run: Run, commit: Commit) -> None:
     Only then, or if that fails, others may have the leases of what is in it.
 
     Raises:
+        RunTakenOver: Somebody else has resumed the flow run, so nothing counts that is written now.
         StoreError: It can't be written, or another writer has taken the name.
     """
     try:
@@ -33,17 +34,19 @@ def write_index(run: Run, commit: Commit) -> None:
 
 
 def _write_index(run: Run, commit: Commit) -> None:
-    cache = run.call.spec.cache
+    cache, info = run.call.spec.cache, run.call.spec.info
     assert cache is not None
+    since = fencing.check(cache.store, info)
     tables = {
         _placed(cache.store, cache.folder, name, rows): rows
         for name, rows in commit.records.items()
     }
-    flow = run.call.spec.info.flow
+    flow = info.flow
     run_id, epoch = (flow.id, flow.epoch) if flow is not None else (run.id, 1)
     when = new_id() if segments.INLINED in tables else ""
     name = object_names.index_name(cache.folder, run_id, epoch, run.id, commit.number, when)
     _shelf(run).commit(name, tables)
+    fencing.check(cache.store, info, since=since)
 
 
 def tidy(run: Run) -> None:

@@ -7,6 +7,8 @@ tasks/FOLDER/segments/RUN/CHUNK.ATTEMPT        what one try of a chunk staged
 tasks/FOLDER/objects/ATTEMPT/NAME              what is to become NAME when it is committed
 claims/FOLDER/KEY/EPOCH                        who may make what has a key
 flows/FLOW/RUN                                 the result of a flow run
+runs/RUN.EPOCH                                 says who drives a flow run that was resumed
+runs/RUN.EPOCH.FOLDER                          names the indexes of older epochs that count
 transactions/KEY                               the record of a transaction
 signatures/NAME                                signs an object that holds nothing but a value
 NAME                                           a result where the user wants it
@@ -21,7 +23,7 @@ from fanfold.values.errors import UsageError
 
 MERGED = "merged"
 """Stands for the run in names of what was merged of several runs."""
-_OURS = re.compile(r"signatures/|tasks/[^/]*/(index|segments|objects)/")
+_OURS = re.compile(r"signatures/|runs/[0-9a-f]{24}\.\d{6}|tasks/[^/]*/(index|segments|objects)/")
 _SEGMENT = re.compile(r"tasks/[^/]*/segments/")
 _INDEX = re.compile(r"tasks/[^/]*/index/")
 _MERGED_INDEX = re.compile(rf"/index/{MERGED}\.\d{{6}}\.[^./]+\.\d{{8}}$")
@@ -138,6 +140,38 @@ def split_index_name(name: str) -> tuple[str, int, str, int]:
     """Return run id, epoch, map id and number of an index's name."""
     run_id, epoch, map_id, number = name.rpartition("/")[2].rsplit(".", 3)
     return unquote(run_id), int(epoch), unquote(map_id.partition("~")[0]), int(number)
+
+
+def run_and_epoch(name: str) -> tuple[str, int]:
+    """Return run id and epoch of an index's name."""
+    run_id, epoch, _, _ = split_index_name(name)
+    return run_id, epoch
+
+
+def is_resumed(name: str) -> bool:
+    """Return whether an index is of a run that was resumed by then."""
+    run_id, epoch = run_and_epoch(name)
+    return run_id != MERGED and epoch > 1
+
+
+def fence_prefix(run_id: str) -> str:
+    """Return what the names of all fences and seals of a run begin with."""
+    return f"runs/{quoted(run_id)}."
+
+
+def fence_name(run_id: str, epoch: int) -> str:
+    """Return the name of what says who drives a run in an epoch."""
+    return f"{fence_prefix(run_id)}{epoch:06d}"
+
+
+def seal_name(task_folder: str, run_id: str, epoch: int) -> str:
+    """Return the name of what names the indexes of older epochs that count for a task."""
+    return f"{fence_name(run_id, epoch)}.{quoted(task_folder)}"
+
+
+def epoch_of_fence(name: str) -> int:
+    """Return the epoch of a fence or a seal."""
+    return int(name.rpartition("/")[2].split(".")[1])
 
 
 def tier(name: str) -> int | None:

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
 
-from fanfold.engine.results import object_names, segments
+from fanfold.engine.results import fencing, object_names, segments
 from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.lookup import Lookup, Table
 from fanfold.engine.results.segments import SECRET_BYTES, Damaged, Index, Segment
@@ -131,7 +131,8 @@ class Shelf:
         """Read the indexes that aren't known, forget what is gone, and return the names of all."""
         names: list[str] = []
         for left in reversed(range(_TRIES)):
-            names = self._store.names(object_names.index_prefix(self._folder))
+            every = self._store.names(object_names.index_prefix(self._folder))
+            names = fencing.counting(self._store, self._folder, every)
             self._refused.intersection_update(names)
             known = self._indexes.keys() | self._refused
             new = [name for name in names if name not in known]
