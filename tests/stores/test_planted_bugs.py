@@ -57,7 +57,7 @@ CHECKS: dict[str, Callable[..., None]] = {
 def grounds_with(kind: type[Bug]) -> Grounds:
     return Grounds(
         fresh=lambda: kind(f"memory://{new_id()}"),
-        unreachable=lambda: kind("nothing-like-it://a"),
+        unreachable=lambda: kind("/dev/null/below"),
         private=True,
         shared=False,
         strike=planted.strike,

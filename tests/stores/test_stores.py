@@ -43,7 +43,7 @@ class TestMemory(StoreSuite):
     def grounds(self) -> Grounds:
         return Grounds(
             fresh=lambda: FsspecStore(f"memory://{new_id()}"),
-            unreachable=lambda: FsspecStore("nothing-like-it://a"),
+            unreachable=lambda: FsspecStore("/dev/null/below"),
             private=True,
             shared=False,
         )
