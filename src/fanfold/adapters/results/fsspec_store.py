@@ -95,11 +95,12 @@ class FsspecStore:
 
     def names(self, prefix: str) -> list[str]:
         with self._telling("list", prefix + "*", _folders(prefix)) as place:
-            return sorted(place.names(prefix))
+            return sorted(set(place.names(prefix)))  # some list twice what is written meanwhile
 
     def listing(self, prefix: str) -> list[Listed]:
         with self._telling("list", prefix + "*", _folders(prefix)) as place:
-            return sorted(place.listing(prefix), key=lambda one: one.name)
+            listed = {one.name: one for one in place.listing(prefix)}
+            return [listed[name] for name in sorted(listed)]
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> Buffer:
         with self._telling("read", name, [name]) as place:

@@ -153,17 +153,14 @@ class S3:
             return await self._read_in_parts(key, offset, bytearray(length), 0, {})
         wanted = _range(offset, length)
         try:
-            content = await _patiently(lambda: self._read_first(key, wanted))
+            return await _patiently(lambda: self._read_first(key, wanted))
         except Exception as error:
             if not beyond_end(error):
                 raise
-            if offset < 0:  # the last bytes of an empty object
-                return b""
+            if offset < 0:
+                # The object is empty, or shorter than that, of which some servers give nothing.
+                return await _patiently(lambda: self._read_first(key, {}))
             raise EOFError(f"it ends before byte {offset + (length or 1)}") from error
-        if offset < 0 and not content:
-            # What rclone answers where an object is shorter than that.
-            return await _patiently(lambda: self._read_first(key, {}))
-        return content
 
     async def _read_first(self, key: str, wanted: dict[str, Any]) -> Buffer:
         """Return an object, or a part of it; a big one is read in parts once its size is known."""
