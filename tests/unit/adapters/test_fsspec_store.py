@@ -1,15 +1,12 @@
-"""The result stores over fsspec keep the port's rules, in a folder and in memory."""
+"""What is of the stores over fsspec alone; tests/stores runs the suite of the port on them."""
 
 import os
-import pickle
 import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -23,67 +20,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> FsspecStore:
     root = tmp_path / "not" / "yet"
     urls = {"folder": str(root), "url": f"file://{root}", "memory": f"memory://{uuid4().hex}"}
     return FsspecStore(urls[request.param])
-
-
-def test_what_is_written_is_read(store: FsspecStore) -> None:
-    store.write("a/b", [b"12", bytearray(b"34"), memoryview(b"x56x")[1:3], b""])
-
-    assert store.read("a/b") == b"123456"
-    assert store.read("a/b", 2) == b"3456"
-    assert store.read("a/b", 2, 3) == b"345"
-    assert store.read("a/b", 6, 0) == b""
-    assert store.read("a/b", -2) == b"56"
-    assert store.read("a/b", -7) == b"123456"
-
-
-def test_an_object_is_replaced(store: FsspecStore) -> None:
-    store.write("a", [b"longer"])
-    store.write("a", [b"new"])
-
-    assert store.read("a") == b"new"
-
-
-def test_an_empty_object_is_one(store: FsspecStore) -> None:
-    store.write("a", [])
-
-    assert store.read("a") == store.read("a", -9) == store.read("a", 0, 0) == b""
-    assert store.names("") == ["a"]
-
-
-def test_only_the_first_creates(store: FsspecStore) -> None:
-    assert store.create("a/b", b"first")
-    assert not store.create("a/b", b"second")
-    assert store.read("a/b") == b"first"
-
-
-def test_names_are_sorted_below_the_root_and_by_prefix(store: FsspecStore) -> None:
-    for name in ("b/2", "b/10", "b/c/d", "bc", "a"):
-        store.write(name, [b"x"])
-
-    assert store.names("") == ["a", "b/10", "b/2", "b/c/d", "bc"]
-    assert store.names("b/") == ["b/10", "b/2", "b/c/d"]
-    assert store.names("b/1") == ["b/10"]
-    assert store.names("b") == ["b/10", "b/2", "b/c/d", "bc"]
-    assert store.names("b/10") == ["b/10"]
-    assert store.names("none/") == store.names("x") == []
-    assert store.create("b/3", b"x")
-    assert store.names("b/3") == ["b/3"]
-
-
-def test_a_store_that_holds_nothing_has_no_names(store: FsspecStore) -> None:
-    assert store.names("") == []
-
-
-def test_a_listing_tells_sizes_and_times(store: FsspecStore) -> None:
-    before_s = time.time()
-    for name in ("b/c", "a", "b"):
-        store.write(f"x/{name}/d", [b"1" * len(name)])
-
-    listed = store.listing("x/b")
-
-    assert [(one.name, one.size_bytes) for one in listed] == [("x/b/c/d", 3), ("x/b/d", 1)]
-    assert all(before_s - 1 < one.modified_s < time.time() + 1 for one in listed)
-    assert store.listing("y") == []
 
 
 def test_what_is_removed_is_gone_and_can_be_removed_again(store: FsspecStore) -> None:
@@ -101,56 +37,8 @@ def test_what_is_removed_is_gone_and_can_be_removed_again(store: FsspecStore) ->
     assert store.create("a/b/1", b"new")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "cause"),
-    [
-        (("absent",), FileNotFoundError),
-        (("a/absent", 1, 2), FileNotFoundError),
-        (("a/absent", 0, 0), FileNotFoundError),
-        (("a/absent", -5), FileNotFoundError),
-        (("a/b", 0, 4), EOFError),
-        (("a/b", 2, 2), EOFError),
-        (("a/b", 3, 1), EOFError),
-        (("a/b", 4, 0), EOFError),
-        (("a/b", 9), EOFError),
-    ],
-)
-def test_a_read_that_fails_says_what_is_missing_where(
-    store: FsspecStore, arguments: tuple[Any, ...], cause: type[Exception]
-) -> None:
-    store.write("a/b", [b"123"])
-
-    with pytest.raises(StoreError) as told:
-        store.read(*arguments)
-
-    assert isinstance(told.value.__cause__, cause)
-    for fact in (str(store), "read", arguments[0]):
-        assert fact in str(told.value)
-
-
-@pytest.mark.parametrize("name", ["", "/a", "a/", "a//b", "../a", "a/../b", "./a", "a/.tmp-b"])
-def test_names_that_leave_the_root_or_hide_are_refused(store: FsspecStore, name: str) -> None:
-    for call in (
-        lambda: store.write(name, [b""]),
-        lambda: store.create(name, b""),
-        lambda: store.read(name),
-        lambda: store.remove([name]),
-    ):
-        with pytest.raises(StoreError):
-            call()
-    for call in (store.names, store.listing):
-        with pytest.raises(StoreError):
-            call("../")
-
-
-def test_a_store_is_a_value(store: FsspecStore) -> None:
-    copy = pickle.loads(pickle.dumps(store))
-
-    assert copy == store and hash(copy) == hash(store) and copy is not store
-    assert FsspecStore("memory://a") != FsspecStore("memory://b")
+def test_stores_with_other_options_are_others() -> None:
     assert FsspecStore("memory://a", {"x": 1}) != FsspecStore("memory://a")
-    store.write("a", [b"x"])
-    assert copy.read("a") == b"x"
 
 
 def test_a_plain_path_means_the_same_folder_everywhere(
