@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from tests.components import require_component
-from tests.stores.places import CREDENTIALS, S3Place, new_place, own_server, started
+from tests.stores.places import (
+    CREDENTIALS,
+    S3Place,
+    guarded,
+    new_place,
+    own_server,
+    started,
+)
 
 REASON = "for results on S3"
 
@@ -46,7 +53,7 @@ def moto_server() -> Iterator[str]:
     """Return the URL of a moto server."""
     require_component("moto", REASON, present=find_spec("moto") is not None)
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with started(command, "Running on http://") as url:
+    with started(guarded(command), "Running on http://") as url:
         yield url
 
 
@@ -63,7 +70,7 @@ def rclone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     require_component("rclone", REASON, present=program.exists())
     folder = str(tmp_path_factory.mktemp("rclone"))
     command = [str(program), "serve", "s3", "--addr", "127.0.0.1:0", "--config", "", folder]
-    with started(command, "Starting s3 server on [http://") as url:
+    with started(guarded(command), "Starting s3 server on [http://") as url:
         yield url
 
 

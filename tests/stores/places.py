@@ -61,7 +61,7 @@ def new_place(endpoint: str) -> S3Place:
 def started(command: Sequence[str], mark: str) -> Generator[str]:
     """Start a server; return the URL that it tells in the first line with a mark.
 
-    Its input is a pipe, which ends with this process, whatever ends that.
+    Its input is a pipe, which ends with this process, whatever ends that; then it shall end too.
     """
     process = subprocess.Popen(
         command,
@@ -83,11 +83,16 @@ def started(command: Sequence[str], mark: str) -> Generator[str]:
         assert said and mark in said[-1], f"{command[0]} didn't start: {''.join(said)}"
         yield "http://" + said[-1].partition("http://")[2].strip().rstrip("]/")
     finally:
-        process.kill()
+        process.stdin.close()
         process.wait()
         drain.join()
-        process.stdin.close()
         process.stdout.close()
+
+
+def guarded(command: Sequence[str]) -> list[str]:
+    """Return a command that ends another one, of a server that heeds no input, with its input."""
+    script = '"$@" & server=$!; exec >/dev/null 2>&1; cat; kill -9 $server'
+    return ["sh", "-c", script, "sh", *command]
 
 
 def own_server() -> contextlib.AbstractContextManager[str]:
