@@ -1,12 +1,13 @@
 """What every test gets: a home of its own, and a way to ask for a real component."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from fanfold.values.secrets import KNOWN
 from tests.components import require_component
 from tests.stores import fixtures
 
@@ -34,6 +35,14 @@ class Fixtures:
         home = tmp_path / "fanfold-home"
         monkeypatch.setenv("FANFOLD_HOME", str(home))
         return home
+
+    @pytest.fixture(autouse=True)
+    def no_secret_outlives_its_test(self) -> Iterator[None]:
+        """Let texts that one test has hidden be read in the next."""
+        held = vars(KNOWN)
+        before = {**held, "_by_start": dict(held["_by_start"])}
+        yield
+        held.update(before)
 
     @pytest.fixture
     def require(self) -> Callable[..., None]:

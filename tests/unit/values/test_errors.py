@@ -22,6 +22,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         (FailureGroup(kind="KeyError", where="", message="k", count=2, first=(1, 3)),),
     ),
     "InputsUnreadable": ("ImportError", "no module"),
+    "RunHeld": ("a" * 24, "host", 4711, 1_700_000_000_000_000),
+    "RunTakenOver": ("a" * 24, "host", 4711, 1_700_000_000_000_000),
     "ValuesLost": ("two are gone", (0, 3)),
 }
 CLASSES = [kind for kind in vars(errors).values() if inspect.isclass(kind)]

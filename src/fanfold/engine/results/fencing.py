@@ -85,30 +85,28 @@ def counting(store: ResultStore, folder: str, names: Sequence[str]) -> list[str]
         folder: The task's.
         names: Of all of the task's indexes.
     """
-    resumed = {object_names.run_and_epoch(name) for name in names if object_names.is_resumed(name)}
+    indexes = list(filter(object_names.is_index, names))
+    resumed = {
+        object_names.run_and_epoch(name) for name in filter(object_names.is_resumed, indexes)
+    }
     late: set[str] = set()
     for run_id, epoch in resumed:
-        older = [
-            name
-            for name in names
-            if object_names.run_and_epoch(name)[0] == run_id
-            and object_names.run_and_epoch(name)[1] < epoch
-        ]
-        if older:
+        if older := _older(indexes, run_id, epoch):
             late.update(set(older) - set(_named(store, folder, run_id, epoch, older)))
     return [name for name in names if name not in late] if late else list(names)
 
 
 def _seal(store: ResultStore, folder: str, run_id: str, epoch: int) -> None:
     """Name the indexes of older epochs that count from now on."""
-    names = store.names(object_names.index_prefix(folder))
-    mine = [
-        name
-        for name in counting(store, folder, names)
-        if object_names.run_and_epoch(name)[0] == run_id
-        and object_names.run_and_epoch(name)[1] < epoch
-    ]
+    names = filter(object_names.is_index, store.names(object_names.index_prefix(folder)))
+    mine = _older(counting(store, folder, list(names)), run_id, epoch)
     store.create(object_names.seal_name(folder, run_id, epoch), json.dumps(mine).encode())
+
+
+def _older(indexes: Sequence[str], run_id: str, epoch: int) -> list[str]:
+    """Return the indexes that were written for a run before an epoch of it."""
+    places = [(name, *object_names.run_and_epoch(name)) for name in indexes]
+    return [name for name, of, when in places if of == run_id and when < epoch]
 
 
 def _named(

@@ -25,7 +25,8 @@ MERGED = "merged"
 """Stands for the run in names of what was merged of several runs."""
 _OURS = re.compile(r"signatures/|runs/[0-9a-f]{24}\.\d{6}|tasks/[^/]*/(index|segments|objects)/")
 _SEGMENT = re.compile(r"tasks/[^/]*/segments/")
-_INDEX = re.compile(r"tasks/[^/]*/index/")
+_INDEX = re.compile(r"tasks/[^/]*/index/[^/]+\.[0-9]{6,}\.[^/.]*\.[0-9]{8,}")
+_FENCE = re.compile(r"runs/[^/.]*\.([0-9]{6,})(?:\.[^/]*)?")
 _MERGED_INDEX = re.compile(rf"/index/{MERGED}\.\d{{6}}\.[^./]+\.\d{{8}}$")
 
 
@@ -148,6 +149,11 @@ def run_and_epoch(name: str) -> tuple[str, int]:
     return run_id, epoch
 
 
+def is_index(name: str) -> bool:
+    """Return whether an object has the name of an index; anybody may put others beside them."""
+    return _INDEX.fullmatch(name) is not None
+
+
 def is_resumed(name: str) -> bool:
     """Return whether an index is of a run that was resumed by then."""
     run_id, epoch = run_and_epoch(name)
@@ -170,8 +176,9 @@ def seal_name(task_folder: str, run_id: str, epoch: int) -> str:
 
 
 def epoch_of_fence(name: str) -> int:
-    """Return the epoch of a fence or a seal."""
-    return int(name.rpartition("/")[2].split(".")[1])
+    """Return the epoch of a fence or a seal; 0 of what is neither."""
+    found = _FENCE.fullmatch(name)
+    return int(found[1]) if found else 0
 
 
 def tier(name: str) -> int | None:
