@@ -106,8 +106,9 @@ class FlowRun(Owner):
         run = self
         while run._caller is not None:
             run = run._caller
-        if run.stop is not None:
-            run.stop(error)
+        stop = run.stop
+        if stop is not None:
+            stop(error)
 
     @property
     def context(self) -> RunContext:
@@ -185,6 +186,9 @@ class FlowRun(Owner):
         """Close the session, if one was opened. Values that nobody has read go with it."""
         watching.over(self)
         _sessions.pop(self, None)
+        # It reaches the flow's function and all that is bound to it, and others may hold on to
+        # this run's context for long: a cancelled timer of an event loop does until it is due.
+        self.stop = None
         super().close()
 
     # What earlier tries of this run have finished, so that a retry doesn't do it again.
