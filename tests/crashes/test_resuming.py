@@ -11,9 +11,11 @@ from typing import TypeVar
 
 import pytest
 
+from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.engine import registry
 from fanfold.values.records import FlowRunRecord, FlowRuns, Query, TaskRuns, TaskTotals
 from fanfold.values.states import StateName
+from tests.stores.places import S3Place
 from tests.unit.cli.command_lines import fanfold
 
 T = TypeVar("T")
@@ -23,14 +25,15 @@ from fanfold import flow, task
 from fanfold.engine.results import fencing
 
 def note(what):
-    with open("calls.txt", "a") as file:
+    with open(os.environ.get("LEDGER", "calls.txt"), "a") as file:
         print(what, file=file)
 
 @task(persist_result=True)
 def slow(x):
     note(x)
-    if x >= 20 and not os.path.exists("go"):
-        time.sleep(60)
+    deadline = time.monotonic() + 60
+    while x >= 20 and not os.path.exists("go") and time.monotonic() < deadline:
+        time.sleep(0.05)
     return x, os.getpid()
 
 @flow(task_runner=os.environ.get("RUNNER", "threads"))
@@ -65,19 +68,24 @@ class Project:
         self.folder = folder
         self._home = home
         self._url = f"sqlite:///{home / 'history.db'}"
+        self._store = FsspecStore(str(home / "results"))
         (folder / "pipeline.py").write_text(PIPELINE)
 
-    def begun(self, flow: str, **variables: str) -> "subprocess.Popen[str]":
+    def keep_results_on(self, s3: S3Place, environment: pytest.MonkeyPatch) -> None:
+        s3.be_default(environment)
+        self._store = s3.store()
+
+    def begun(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "pipeline.py", flow],
+            [sys.executable, *arguments],
             cwd=self.folder,
             env={**os.environ, **variables},
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def calls(self) -> list[str]:
-        file = self.folder / "calls.txt"
+    def calls(self, ledger: str = "calls.txt") -> list[str]:
+        file = self.folder / ledger
         return file.read_text().split() if file.exists() else []
 
     def run(self) -> FlowRunRecord:
@@ -102,7 +110,7 @@ class Project:
             history.close()
 
     def has_committed(self) -> bool:
-        return any(self._home.rglob("index/[0-9a-f]*.*.*.*"))
+        return any("/index/" in name for name in self._store.names("tasks/"))
 
     def cached(self, run: FlowRunRecord) -> int:
         history = registry.history(self._url)
@@ -135,32 +143,78 @@ def until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def killed(project: Project) -> None:
+    """Kill a driver whose first half is done, and in part committed."""
+    driver = project.begun("pipeline.py", "mapped")
+    until(lambda: any(int(x) >= 20 for x in project.calls()) and project.has_committed())
+    until(project.has_begun)
+    driver.kill()
+    driver.communicate()
+
+
+def went_on(project: Project) -> bool:
+    """Return whether a resumed run has called what was not committed, and nothing else.
+
+    It has a ledger of its own, for workers of a cluster survive their driver by a moment.
+    """
+    run, before, ran = project.run(), project.calls(), project.calls("resumed.txt")
+    assert (run.state, run.resumed) == (StateName.COMPLETED, 1)
+    assert {*map(int, before), *map(int, ran)} == set(range(40))
+    assert len(ran) == len(set(ran))
+    return 0 < project.cached(run) == 40 - len(ran)
+
+
 @pytest.mark.parametrize("runner", ["threads", "processes"])
 def test_after_the_death_of_its_driver_a_run_goes_on_with_what_is_not_committed(
     project: Project, monkeypatch: pytest.MonkeyPatch, runner: str
 ) -> None:
     monkeypatch.setenv("RUNNER", runner)
-    driver = project.begun("mapped")
-    until(lambda: any(int(x) >= 20 for x in project.calls()) and project.has_committed())
-    until(project.has_begun)
-    driver.kill()
-    driver.communicate()
-    before = project.calls()
+    killed(project)
     (project.folder / "go").touch()
 
-    ended = fanfold(project.folder, "runs", "resume", "last")
+    ended = fanfold(project.folder, "runs", "resume", "last", LEDGER="resumed.txt")
 
     assert ended.code == 0, ended.err
-    run = project.run()
-    assert (run.state, run.resumed) == (StateName.COMPLETED, 1)
-    ran = project.calls()[len(before) :]
-    assert {*map(int, before), *map(int, ran)} == set(range(40))
-    assert len(ran) == len(set(ran))
-    assert 0 < project.cached(run) == 40 - len(ran)
+    assert went_on(project)
+
+
+@pytest.mark.parametrize(
+    "runner", ["threads", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dask", "ray"))]
+)
+def test_a_run_whose_results_are_on_s3_goes_on_too(
+    project: Project, monkeypatch: pytest.MonkeyPatch, s3: S3Place, runner: str
+) -> None:
+    monkeypatch.setenv("RUNNER", runner)
+    project.keep_results_on(s3, monkeypatch)
+    killed(project)
+    (project.folder / "go").touch()
+
+    ended = fanfold(project.folder, "runs", "resume", "last", LEDGER="resumed.txt")
+
+    assert ended.code == 0, ended.err
+    assert went_on(project)
+
+
+def test_of_two_that_resume_a_run_one_works_and_the_other_is_told_who_does(
+    project: Project,
+) -> None:
+    killed(project)
+    resume = ["-m", "fanfold.cli", "runs", "resume", "last"]
+    first = project.begun(*resume, LEDGER="resumed.txt")
+    until(lambda: bool(project.calls("resumed.txt")))
+
+    second = fanfold(project.folder, "runs", "resume", "last", LEDGER="third.txt")
+    (project.folder / "go").touch()
+    _, told = first.communicate(timeout=LONGEST_S)
+
+    assert second.code != 0
+    assert f"is driven by process {first.pid} on " in second.err
+    assert (first.returncode, project.calls("third.txt")) == (0, []), told
+    assert went_on(project)
 
 
 def test_a_frozen_driver_that_wakes_up_is_refused_at_its_next_commit(project: Project) -> None:
-    old = project.begun("frozen", OLD="1")
+    old = project.begun("pipeline.py", "frozen", OLD="1")
     until(lambda: "half" in project.calls() and project.has_recorded_a_task())
     time.sleep(1.0)  # so that it isn't stopped while it holds the history's lock
     os.kill(old.pid, signal.SIGSTOP)
@@ -182,7 +236,7 @@ def test_a_frozen_driver_that_wakes_up_is_refused_at_its_next_commit(project: Pr
 
 
 def test_a_frozen_driver_changes_nothing_that_is_recorded_of_the_run(project: Project) -> None:
-    old = project.begun("frozen", OLD="1")
+    old = project.begun("pipeline.py", "frozen", OLD="1")
     until(lambda: "half" in project.calls() and project.has_recorded_a_task())
     time.sleep(1.0)  # so that it isn't stopped while it holds the history's lock
     os.kill(old.pid, signal.SIGSTOP)

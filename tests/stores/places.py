@@ -1,6 +1,7 @@
 """Where tests keep results on S3: a bucket of a server on this machine."""
 
 import contextlib
+import json
 import subprocess
 import sys
 import threading
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
+
+import pytest
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.values.ids import new_id
@@ -43,6 +46,11 @@ class S3Place:
 
     def store(self, prefix: str = "results") -> FsspecStore:
         return FsspecStore(self.url(prefix), self.options)
+
+    def be_default(self, environment: pytest.MonkeyPatch) -> None:
+        """Have this process, and those that it starts, keep results here."""
+        environment.setenv("FANFOLD_RESULTS_DEFAULT_STORAGE", self.url())
+        environment.setenv("FANFOLD_RESULTS_STORAGE_OPTIONS", json.dumps(self.options))
 
     @property
     def control(self) -> Control:

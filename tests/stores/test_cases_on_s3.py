@@ -60,8 +60,7 @@ globals().update({test.__name__: test for test in AS_ON_DISK})
 @pytest.fixture(autouse=True)
 def on_s3(s3: S3Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep results on S3 wherever a test says nothing of the place."""
-    monkeypatch.setenv("FANFOLD_RESULTS_DEFAULT_STORAGE", s3.url())
-    monkeypatch.setenv("FANFOLD_RESULTS_STORAGE_OPTIONS", json.dumps(s3.options))
+    s3.be_default(monkeypatch)
 
 
 def named(s3: S3Place) -> list[str]:

@@ -1,11 +1,12 @@
 """Calls a task under SERIALIZABLE in a process of its own: `python -m ... FOLDER RENEW_S`.
 
+Results are where the settings have them.
+
 Says "began" in the folder's ledger before, "ran" while the body runs, which then waits at the gate
 of the folder, and at the end the name of the state.
 """
 
 import sys
-from pathlib import Path
 
 from fanfold import INPUTS, task
 from fanfold.engine.results import claims
@@ -19,10 +20,7 @@ def main(folder: str, renew_s: str) -> None:
     claims.RENEW_S = float(renew_s)
     ledger, gate = Ledger(folder), Gate(f"{folder}/gate")
 
-    @task(
-        cache_policy=INPUTS.configure(isolation_level="SERIALIZABLE"),
-        result_storage=Path(folder) / "results",
-    )
+    @task(cache_policy=INPUTS.configure(isolation_level="SERIALIZABLE"))
     def work(x: int) -> int:
         ledger.note("ran", x)
         assert gate.wait(DEADLINE_S)

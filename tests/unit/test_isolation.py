@@ -1,7 +1,6 @@
 """SERIALIZABLE: calls with equal keys, wherever they are, run one after another."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -19,10 +18,12 @@ from fanfold import INPUTS, flow, task
 from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.cache_policies import TASK_SOURCE
 from fanfold.futures import as_completed
+from fanfold.ports.results import ResultStore
 from fanfold.task_runners import ThreadPoolTaskRunner
 from fanfold.testing.ledger import Gate, Ledger, pause
 from fanfold.transactions import CommitMode, IsolationLevel, atransaction, transaction
 from fanfold.values.errors import StoreError
+from tests.stores.places import S3Place
 from tests.unit.keeping_tasks import counted
 
 DEADLINE_S = 60.0
@@ -52,16 +53,24 @@ class Processes:
 
     def begin(self, renew_s: float) -> subprocess.Popen[bytes]:
         program = [sys.executable, "-m", "tests.unit.isolated_call"]
-        home = {"FANFOLD_HOME": str(self.folder / "home")}
-        process = subprocess.Popen(
-            [*program, str(self.folder), str(renew_s)], env={**os.environ, **home}
-        )
+        process = subprocess.Popen([*program, str(self.folder), str(renew_s)])
         self.all.append(process)
         return process
 
 
+@pytest.fixture(params=["disk", "s3"])
+def storage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ResultStore:
+    """Return where results are kept by this process and those that it starts."""
+    if request.param == "s3":
+        s3: S3Place = request.getfixturevalue("s3")
+        s3.be_default(monkeypatch)
+        return s3.store()
+    home: Path = request.getfixturevalue("fanfold_home")
+    return FsspecStore(str(home / "results"))
+
+
 @pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
+def processes(tmp_path: Path, storage: ResultStore) -> Iterator[Processes]:
     made = Processes(tmp_path)
     yield made
     for process in made.all:
@@ -83,7 +92,9 @@ def test_two_processes_that_want_the_same_at_once_do_it_once(
     assert sorted(ledger.lines("ended")) == [["Cached", "1"], ["Completed", "1"]]
 
 
-def test_the_lease_of_a_killed_process_expires(processes: Processes, ledger: Ledger) -> None:
+def test_the_lease_of_a_killed_process_expires(
+    processes: Processes, ledger: Ledger, storage: ResultStore
+) -> None:
     with Gate(f"{ledger.folder}/gate").kept() as gate:
         holder = processes.begin(0.5)
         until(lambda: bool(ledger.lines("ran")))
@@ -96,8 +107,8 @@ def test_the_lease_of_a_killed_process_expires(processes: Processes, ledger: Led
         assert other.wait(DEADLINE_S) == 0
     assert ledger.lines("ended") == [["Completed", "1"]]
     assert len(ledger.lines("ran")) == 2
-    (claim,) = Path(ledger.folder).glob("results/claims/*/*/*")
-    assert claim.name == "000002", "it took the first one for dead, and removed it"
+    (claim,) = storage.names("claims/")
+    assert claim.endswith("/000002"), "it took the first one for dead, and removed it"
 
 
 @contextmanager
