@@ -59,6 +59,10 @@ class Shelf:
         self._tables: dict[str, Table] = {}
         """Of single indexes, for calls: merging all of them anew for each would take long."""
         self._merged: tuple[tuple[str, ...], frozenset[str], Lookup] | None = None
+        self._listings = 0
+        """How many were begun."""
+        self._names: tuple[str, ...] | None = None
+        """What the last one found; None where it failed, or what it found was merged since."""
 
     def look_up(self, *, single: bool = False) -> Lookup:
         """Return all that is committed by now.
@@ -70,8 +74,13 @@ class Shelf:
         Raises:
             StoreError: The store can't be read.
         """
+        begun = self._listings
         with self._lock:
-            names = self._read_new()
+            names = self._names
+            # Who waited for the lock shares the listing of one who came later: calls at the same
+            # time cost two, not one each.
+            if names is None or self._listings == begun:
+                names = self._read_new()
             if single or not names:
                 return self._layered(names)
             there = frozenset(self._store.names(object_names.segments_prefix(self._folder)))
@@ -130,7 +139,9 @@ class Shelf:
     def _read_new(self) -> tuple[str, ...]:
         """Read the indexes that aren't known, forget what is gone, and return the names of all."""
         names: list[str] = []
+        self._names = None
         for left in reversed(range(_TRIES)):
+            self._listings += 1
             every = self._store.names(object_names.index_prefix(self._folder))
             names = fencing.counting(self._store, self._folder, every)
             self._refused.intersection_update(names)
@@ -145,7 +156,8 @@ class Shelf:
         if len(kept) < len(self._indexes):
             self._indexes = {name: self._indexes[name] for name in kept}
             self._tables = {n: table for n, table in self._tables.items() if n in kept}
-        return tuple(kept)
+        self._names = tuple(kept)
+        return self._names
 
     def _read(self, name: str) -> Index | Damaged | None:
         """Return an index, or why it isn't believed; None if it is gone."""
@@ -187,6 +199,7 @@ class Shelf:
 
     def _merge(self, tier: int, names: Sequence[str]) -> None:
         """Write what counts of some indexes as one of a higher tier, and remove them."""
+        self._names = None
         every = self._layered(self._indexes)
         tables: dict[str, bytes] = {}
         alone = Segment()

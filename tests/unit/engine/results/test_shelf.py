@@ -1,6 +1,8 @@
 """What is committed of a task: read once, merged when it is scattered, the newest first."""
 
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from fanfold.engine.results.payloads import RAW, pack
 from fanfold.engine.results.segments import INLINED, Record, Segment
 from fanfold.engine.results.shelf import MOST_LOOSE, Shelf
 from fanfold.engine.results.stored import decode, load
+from fanfold.testing.ledger import pause
 from fanfold.values.ids import new_id
 
 
@@ -72,6 +75,52 @@ def test_many_small_indexes_become_one_and_nothing_is_lost(
         values = [found(reader, number, single=single) for number in range(MOST_LOOSE)]
         assert values == [f"value {number}" for number in range(MOST_LOOSE)]
         assert found(reader, 105, single=single) == "of a map"
+
+
+class Watched:
+    """A lock that says who has come to it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.came = threading.Semaphore(0)
+
+    def __enter__(self) -> None:
+        self.came.release()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_calls_at_the_same_time_share_a_listing_that_began_after_they_came(
+    store: FsspecStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, go, listing = list[str](), threading.Event(), FsspecStore.names
+
+    def names(self: FsspecStore, prefix: str) -> list[str]:
+        listed.append(prefix)
+        assert go.wait(60)
+        return listing(self, prefix)
+
+    monkeypatch.setattr(FsspecStore, "names", names)
+    shelf, lock = Shelf(store, "t", None), Watched()
+    monkeypatch.setattr(shelf, "_lock", lock)
+
+    with ThreadPoolExecutor(10) as pool:
+        first = pool.submit(shelf.look_up, single=True)
+        assert lock.came.acquire(timeout=60)
+        while not listed:
+            pause()
+        commit_call(Shelf(store, "t", None), 1, "after the first listing, for all that it knew")
+        others = [pool.submit(shelf.look_up, single=True) for _ in range(9)]
+        for _ in others:
+            assert lock.came.acquire(timeout=60)
+        go.set()
+        first.result(60)
+        seen = [len(other.result(60)) for other in others]
+
+    assert (len(listed), seen) == (2, [1] * 9)
+    assert len(shelf.look_up(single=True)) == 1 and len(listed) == 3
 
 
 def test_few_indexes_are_left_alone_and_so_are_those_of_resumed_runs(store: FsspecStore) -> None:
