@@ -18,6 +18,7 @@ from fanfold.engine.ends import Ends
 from fanfold.engine.failures import capture
 from fanfold.engine.flights import Flight
 from fanfold.engine.inputs import Inputs
+from fanfold.engine.narrowing import narrowed
 from fanfold.engine.packing import Packed, pack_inputs, pack_spec
 from fanfold.engine.patience import Wait
 from fanfold.engine.readiness import Readiness
@@ -53,6 +54,7 @@ class Run(Ends):
     """One map run. One thread drives it; readers hold `changed`."""
 
     def __init__(self, call: Call, session: Session) -> None:
+        call = narrowed(call) if session.traits.remote else call
         super().__init__(call)
         self.session = session
         self.owner: Any = None

@@ -76,13 +76,30 @@ class Table:
 
     def row(self, key: bytes) -> Row | None:
         """Return what there is of a key of 16 bytes."""
-        at = bisect_left(self._heads, int.from_bytes(key[:8], "big"))
-        while (found := self.keys[at * 16 : at * 16 + 16]) < key and found:
-            at += 1
-        if found != key:
+        at = self._place(key)
+        if at is None:
             return None
         row = _ROW.unpack_from(self.rows, at * _ROW.size)
         return Row._make((*row[:-1], self.segments[row[-1]]))
+
+    def only(self, keys: Sequence[bytes]) -> "Table":
+        """Return the table of those of some sorted keys that are here."""
+        rows: list[bytes] = []
+        segments: dict[str, int] = {}
+        for key in keys:
+            if (at := self._place(key)) is not None:
+                row = self.rows[at * _ROW.size : (at + 1) * _ROW.size]
+                segment = self.segments[int.from_bytes(row[-4:], "little")]
+                number = segments.setdefault(segment, len(segments)).to_bytes(4, "little")
+                rows.append(row[:-4] + number)
+        found = b"".join(row[:16] for row in rows)
+        return Table(segments=tuple(segments), keys=found, rows=b"".join(rows))
+
+    def _place(self, key: bytes) -> int | None:
+        at = bisect_left(self._heads, int.from_bytes(key[:8], "big"))
+        while (found := self.keys[at * 16 : at * 16 + 16]) < key and found:
+            at += 1
+        return at if found == key else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +121,14 @@ class Lookup:
     def and_also(self, newer: "Lookup") -> "Lookup":
         """Return the look-up of both."""
         tables, held = (*self.tables, *newer.tables), {**self.held, **newer.held}
+        return Lookup(store=self.store, tables=tables, held=held)
+
+    def only(self, keys: Iterable[bytes]) -> "Lookup":
+        """Return what there is of some keys."""
+        wanted = sorted(set(keys))
+        tables = [found for table in self.tables if len(found := table.only(wanted))]
+        named = {segment for table in tables for segment in table.segments}
+        held = {name: payload for name, payload in self.held.items() if name in named}
         return Lookup(store=self.store, tables=tables, held=held)
 
     def __len__(self) -> int:

@@ -224,6 +224,9 @@ def test_a_lookup_is_a_dict_with_expiry(
         name, offset, expiry = model.get(searched, ("", 0, -math.inf))
         expected = Stored(store=store, segment=name, offset=offset, length=7, digest=searched)
         assert lookup.find(searched, now) == (expected if expiry > now else None)
+        cut = pickle.loads(pickle.dumps(lookup.only([searched, b"\x80" * 16])))
+        assert len(cut) == len({searched, b"\x80" * 16} & model.keys())
+        assert cut.find(searched, now) == lookup.find(searched, now)
 
 
 def test_keys_that_differ_only_in_their_second_half_are_told_apart() -> None:
