@@ -213,13 +213,19 @@ def test_of_two_that_resume_a_run_one_works_and_the_other_is_told_who_does(
     assert went_on(project)
 
 
-def test_a_frozen_driver_that_wakes_up_is_refused_at_its_next_commit(project: Project) -> None:
+def frozen(project: Project) -> "subprocess.Popen[str]":
+    """Freeze a driver between its two maps, for longer than its lease."""
     old = project.begun("pipeline.py", "frozen", OLD="1")
     until(lambda: "half" in project.calls() and project.has_recorded_a_task())
     time.sleep(1.0)  # so that it isn't stopped while it holds the history's lock
     os.kill(old.pid, signal.SIGSTOP)
     project.abandon()
     (project.folder / "go").touch()
+    return old
+
+
+def test_a_frozen_driver_that_wakes_up_is_refused_at_its_next_commit(project: Project) -> None:
+    old = frozen(project)
 
     ended = fanfold(project.folder, "runs", "resume", "last")
     resumed = project.calls()
@@ -236,12 +242,7 @@ def test_a_frozen_driver_that_wakes_up_is_refused_at_its_next_commit(project: Pr
 
 
 def test_a_frozen_driver_changes_nothing_that_is_recorded_of_the_run(project: Project) -> None:
-    old = project.begun("pipeline.py", "frozen", OLD="1")
-    until(lambda: "half" in project.calls() and project.has_recorded_a_task())
-    time.sleep(1.0)  # so that it isn't stopped while it holds the history's lock
-    os.kill(old.pid, signal.SIGSTOP)
-    project.abandon()
-    (project.folder / "go").touch()
+    old = frozen(project)
     fanfold(project.folder, "runs", "resume", "last")
     before = project.run()
 
