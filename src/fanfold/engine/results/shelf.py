@@ -61,8 +61,11 @@ class Shelf:
         self._merged: tuple[tuple[str, ...], frozenset[str], Lookup] | None = None
         self._listings = 0
         """How many were begun."""
+        self._listed: list[str] = []
+        """What the last one said."""
         self._names: tuple[str, ...] | None = None
-        """What the last one found; None where it failed, or what it found was merged since."""
+        """What of it is believed; None where it failed, or what it found was merged since."""
+        self._layers: tuple[tuple[str, ...], Lookup] | None = None
 
     def look_up(self, *, single: bool = False) -> Lookup:
         """Return all that is committed by now.
@@ -82,7 +85,9 @@ class Shelf:
             if names is None or self._listings == begun:
                 names = self._read_new()
             if single or not names:
-                return self._layered(names)
+                if self._layers is None or self._layers[0] is not names:
+                    self._layers = (names, self._layered(names))
+                return self._layers[1]
             there = frozenset(self._store.names(object_names.segments_prefix(self._folder)))
             if self._merged is None or self._merged[:2] != (names, there):
                 indexes = [_without_missing(self._indexes[name], there) for name in names]
@@ -100,6 +105,7 @@ class Shelf:
             raise StoreError(f"{name} in {self._store} was written by somebody else")
         with self._lock:
             self._indexes[name] = segments.unpack_index(payload, name, self._keyring)
+            self._names = None
 
     def runs(self) -> frozenset[str]:
         """Return the ids of maps and calls of which results are kept.
@@ -139,10 +145,13 @@ class Shelf:
     def _read_new(self) -> tuple[str, ...]:
         """Read the indexes that aren't known, forget what is gone, and return the names of all."""
         names: list[str] = []
-        self._names = None
+        before, self._names = self._names, None
         for left in reversed(range(_TRIES)):
             self._listings += 1
             every = self._store.names(object_names.index_prefix(self._folder))
+            if before is not None and every == self._listed:
+                self._names = before
+                return before
             names = fencing.counting(self._store, self._folder, every)
             self._refused.intersection_update(names)
             known = self._indexes.keys() | self._refused
@@ -156,7 +165,7 @@ class Shelf:
         if len(kept) < len(self._indexes):
             self._indexes = {name: self._indexes[name] for name in kept}
             self._tables = {n: table for n, table in self._tables.items() if n in kept}
-        self._names = tuple(kept)
+        self._listed, self._names = every, tuple(kept)
         return self._names
 
     def _read(self, name: str) -> Index | Damaged | None:
