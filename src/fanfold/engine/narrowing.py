@@ -9,6 +9,7 @@ elements are called with.
 from dataclasses import replace
 
 from fanfold.engine.calls import Call
+from fanfold.engine.keys.makers import OfInputs, Same
 from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.sources import Given, Sources
 
@@ -22,10 +23,13 @@ each on one machine, and more over a network."""
 def narrowed(call: Call) -> Call:
     """Return a call whose look-up table has only rows of its elements, where that pays.
 
-    Only where equal arguments have equal keys: a user's own function isn't asked twice.
+    Only where nothing but the arguments makes a key: what a user's own function says may be true
+    in another process alone, and nobody expects it to be asked twice.
     """
     cache, sources = call.spec.cache, call.sources.brought()
-    if cache is None or cache.ignored is None or cache.name is not None or sources is None:
+    if cache is None or not isinstance(cache.key, (OfInputs, Same)) or cache.name is not None:
+        return call
+    if sources is None:
         return call
     if len(cache.lookup) < max(LEAST_ROWS, call.count * ROWS_PER_KEY):
         return call
@@ -41,6 +45,6 @@ def _cut(call: Call, lookup: Lookup, sources: Sources) -> Lookup:
         arguments = spec.layout.binder(spec.fn)
         rows = (spec.layout.row(columns, index) for index in range(call.count))
         found = [cache.key(spec, arguments(row)) for row in rows]
-    except Exception:  # the elements tell of it, when they make their keys
+    except Exception:  # such as of what stands for a value; the elements tell, if they find it so
         return lookup
     return lookup.only(key for key in found if key is not None)

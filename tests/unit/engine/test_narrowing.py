@@ -40,14 +40,17 @@ def mapped(column: Given | From, count: int, **options: Any) -> Call:
         for n, key in enumerate(made(spec, range(ROWS)))
     ]
     cache = CacheSpec(
-        key=KEY,
         store=STORE,
         folder="f",
         lookup=Lookup.merge(STORE, [Index(tables={"s": pack_records(rows)})]),
-        **{"ignored": frozenset(), **options},
+        **{"key": KEY, **options},
     )
     sources = Sources(columns=(column,))
     return Call(spec=replace(spec, cache=cache), sources=sources, count=count)
+
+
+def by_hand(spec: TaskSpec, arguments: dict[str, Any]) -> bytes:
+    raise AssertionError("it is asked where the element runs, and nowhere else")
 
 
 def made(spec: TaskSpec, values: Sequence[Any]) -> list[bytes]:
@@ -71,7 +74,7 @@ def test_a_short_map_takes_along_what_it_may_find_and_nothing_else() -> None:
     [
         (range(5), {}),
         ([1, 2, object()], {}),
-        ([1], {"ignored": None}),
+        ([1], {"key": by_hand}),
         ([1], {"name": str}),
     ],
     ids=["long", "without a key", "by the user's function", "by an object's name"],

@@ -144,6 +144,7 @@ class Shelf:
 
     def _read_new(self) -> tuple[str, ...]:
         """Read the indexes that aren't known, forget what is gone, and return the names of all."""
+        every: list[str] = []
         names: list[str] = []
         before, self._names = self._names, None
         for left in reversed(range(_TRIES)):
