@@ -13,7 +13,7 @@ from fanfold.engine import registry, settings
 from fanfold.engine.results import inventory
 from fanfold.engine.results.inventory import Inventory
 from fanfold.engine.results.keyring import Keyring
-from fanfold.engine.results.object_names import quoted
+from fanfold.engine.results.object_names import is_of_task, quoted
 from fanfold.engine.results.signing_keys import keyring_of
 from fanfold.engine.settings.lookup import nearest
 from fanfold.ports.results import ResultStore
@@ -82,7 +82,8 @@ def chosen(storage: str | None) -> Place:
 
 def folders(store: ResultStore) -> list[str]:
     """Return the tasks' folders in a store, sorted."""
-    return sorted({inventory.folder_of(name) for name in store.names("tasks/")})
+    ours = filter(is_of_task, store.names("tasks/"))
+    return sorted({inventory.folder_of(name) for name in ours})
 
 
 def find(known: Collection[str], task: str) -> list[str]:

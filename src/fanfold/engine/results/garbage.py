@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fanfold.engine.results import object_names
 from fanfold.engine.results.inventory import Entry, Folder, Inventory
 from fanfold.ports.results import Listed
 
@@ -228,7 +229,7 @@ def _sort_objects(verdict: Verdict, named: set[str], staying: set[str], wishes: 
     """Put the objects that go where they belong in a verdict."""
     folder = verdict.folder
     gone = named - staying - folder.indexes.keys()
-    verdict.users += sorted(name for name in gone if not name.startswith("tasks/"))
+    verdict.users += sorted(name for name in gone if not object_names.is_of_task(name))
     unnamed = {
         name
         for name, each in folder.objects.items()

@@ -64,7 +64,7 @@ class Entry(NamedTuple):
     @property
     def named_by_user(self) -> bool:
         """Whether it is an object that a user has named, which is his."""
-        return not self.place.startswith("tasks/")
+        return not object_names.is_of_task(self.place)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,8 @@ def taken(
     """
     found: defaultdict[str, dict[str, Listed]] = defaultdict(dict)
     for each in store.listing(prefix):
-        found[folder_of(each.name)][each.name] = each
+        if object_names.is_of_task(each.name):
+            found[folder_of(each.name)][each.name] = each
     rest = [each for start in OTHERS for each in store.listing(start)] if others else []
     return Inventory(
         folders=[_folder(store, keyring, name, found[name]) for name in sorted(found)],

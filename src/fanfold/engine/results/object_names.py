@@ -23,7 +23,11 @@ from fanfold.values.errors import UsageError
 
 MERGED = "merged"
 """Stands for the run in names of what was merged of several runs."""
-_OURS = re.compile(r"signatures/|runs/[0-9a-f]{24}\.\d{6}|tasks/[^/]*/(index|segments|objects)/")
+_OURS = re.compile(r"(claims|flows|runs|signatures|tasks|transactions)(/|$)")
+_OF_TASK = re.compile(r"tasks/[^/]+/(index|segments|objects)/")
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_PART_BYTES = 255
+"""Of one part of a path at most, on the file systems of Linux and macOS alike."""
 _SEGMENT = re.compile(r"tasks/[^/]*/segments/")
 _INDEX = re.compile(r"tasks/[^/]*/index/[^/]+\.[0-9]{6,}\.[^/.]*\.[0-9]{8,}")
 _FENCE = re.compile(r"runs/[^/.]*\.([0-9]{6,})(?:\.[^/]*)?")
@@ -46,7 +50,8 @@ def filled_in(template: str, of: str, variables: Mapping[str, Any]) -> str:
     except (KeyError, IndexError, AttributeError, ValueError) as error:
         known = ", ".join(map(str, variables.get("parameters") or ())) or "none"
         raise UsageError(
-            f"The result_storage_key {template!r} of {of} can't be filled in ({error!r}). The "
+            f"The result_storage_key {template!r} of {of} can't be filled in ({error!r}). It may "
+            "hold {parameters[name]}, {flow_run.name}, {task_run.task_name} and {task_run.id}; the "
             f"parameters of the call are: {known}."
         ) from error
     problem = _problem(name)
@@ -67,6 +72,10 @@ def _problem(name: str) -> str:
         return "it would leave the result storage"
     if "" in parts or "." in parts or any(part.startswith(".tmp-") for part in parts):
         return "each part between slashes must be a name, and not begin with '.tmp-'"
+    if _UNWRITABLE.search(name):
+        return "it has characters that no file's name can have"
+    if max(len(part.encode()) for part in parts) > _PART_BYTES:
+        return f"a part between slashes is longer than {_PART_BYTES} bytes, which no file's name is"
     return "Fanfold keeps its own objects there" if _OURS.match(name) else ""
 
 
@@ -98,6 +107,11 @@ def claim_prefix(of: str, key: bytes) -> str:
         key: Such as an element's.
     """
     return f"claims/{quoted(of)}/{key.hex()}"
+
+
+def is_of_task(name: str) -> bool:
+    """Return whether an object is one that Fanfold keeps of a task; others aren't its own."""
+    return _OF_TASK.match(name) is not None
 
 
 def is_segment(name: str) -> bool:

@@ -1,5 +1,6 @@
 """What goes of a store, and that nothing else does."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -230,6 +231,18 @@ def test_what_a_user_has_named_like_ours_stays() -> None:
     )
 
     assert garbage.loose(there, Wishes(now=NOW), None) == []
+
+
+def test_what_lies_among_tasks_objects_and_is_none_of_them_stays() -> None:
+    store = FsspecStore(f"memory://{new_id()}")
+    for name in ("tasks/t/1.json", "tasks/t/results/index", "tasks/readme", segment(1)):
+        store.write(name, [b"x"])
+
+    there = inventory.taken(store, None)
+    verdicts = garbage.judged(there, Wishes(now=time.time() + 2 * DAY))
+
+    assert [sorted(each.objects) for each in there.folders] == [[segment(1)]]
+    assert [gone(verdict) for verdict in verdicts] == [{segment(1)}]
 
 
 @dataclass(frozen=True)

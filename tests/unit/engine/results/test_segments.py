@@ -377,10 +377,27 @@ def test_a_value_that_stands_alone_is_read_by_its_serializer(store: Counting) ->
     assert load(again) == {"a": 1}
 
 
-@pytest.mark.parametrize("name", ["../a", "/etc", "a/../b", "a//b", "", ".", "tasks/x/segments/y"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../a", "/etc", "a/../b", "a//b", "", ".", "tasks/x/segments/y", "tasks/x/1.json"),
+        *("claims", "flows/f", "runs/x", "signatures/a", "transactions/a"),
+        *("a\0b", "a\nb", "a/\ud800", "a/" + "ü" * 128),
+    ],
+)
 def test_names_of_users_stay_inside_and_leave_ours_alone(name: str) -> None:
     with pytest.raises(UsageError, match="of the-task"):
         object_names.filled_in("{name}", "the-task", {"name": name})
+
+
+@pytest.mark.parametrize("name", ["tasks.json", "my/tasks/a", "flowsheets/a", "a/" + "ü" * 127])
+def test_other_names_are_for_users_to_choose(name: str) -> None:
+    assert object_names.filled_in("{name}", "the-task", {"name": name}) == name
+
+
+def test_a_name_that_cannot_be_filled_in_says_what_it_may_hold() -> None:
+    with pytest.raises(UsageError, match=r"\{flow_run\.name\}.*\{task_run\.id\}.*call are: day"):
+        object_names.filled_in("{nope}", "the-task", {"parameters": {"day": 1}})
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
