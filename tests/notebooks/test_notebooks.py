@@ -13,8 +13,8 @@ from tests.notebooks.kernels import LOG_LINE
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 LIMIT_S = 60
-SLOW = ("dask", "ray", "million")
-"""In the names of those that take longer than 30 s, twice: they start clusters."""
+SLOW = ("train", "dask", "ray", "million", "memory")
+"""In the names of those that take longer than 30 s, twice, on a busy machine."""
 
 
 def each() -> list[Any]:

@@ -18,6 +18,8 @@ from fanfold.values.errors import ChunkCancelled, ValuesLost, WorkerLost
 from fanfold_ray import RayTaskRunner
 from fanfold_ray.start import loopback_only
 
+pytestmark = pytest.mark.slow
+
 # A dead node is found by missed health checks: within seconds here, after a minute by default.
 HEALTH = {
     "health_check_initial_delay_ms": 0,

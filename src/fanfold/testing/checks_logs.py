@@ -119,7 +119,7 @@ class LogChecks:
     ) -> None:
         """Nothing is left behind in a worker when a chunk is over."""
         heard: list[int] = []
-        with Ears("short").listening() as ears:
+        with Ears("said by ").listening() as ears:
 
             def body() -> None:
                 Task(short).map(range(SHORT), chunk_size=5).result()
@@ -127,10 +127,10 @@ class LogChecks:
 
             self._in_flow(runner, body)
 
+        assert sorted(ears.messages) == sorted(f"said by {x}" for x in range(SHORT))
         assert heard == [SHORT]
-        assert sorted(ears.messages) == sorted(f"short {x}" for x in range(SHORT))
         assert {(r.map_index, r.getMessage()) for r in ears.records} == {
-            (x, f"short {x}") for x in range(SHORT)
+            (x, f"said by {x}") for x in range(SHORT)
         }
 
     def test_a_flood_is_bounded_and_counted_and_warnings_get_through(
@@ -186,7 +186,7 @@ def alternating(gate: Gate, timeout_s: float) -> bool:
 
 def short(x: int) -> int:
     """Log a line."""
-    get_run_logger().info("short %s", x)
+    get_run_logger().info("said by %s", x)
     return x
 
 
