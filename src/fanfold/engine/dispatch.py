@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -41,6 +41,7 @@ from fanfold.engine.results.committing import tidy, write_index
 from fanfold.engine.results.leasing import Granted
 from fanfold.engine.run import Run
 from fanfold.engine.shift import MARK
+from fanfold.engine.single import OnePerProcess
 from fanfold.engine.story import story
 from fanfold.ports.runner import Ref, Session
 from fanfold.values.errors import InfrastructureError, RunTakenOver
@@ -338,7 +339,7 @@ class Dispatcher:
             self._finish(run, desk)
 
 
-@cache
+@OnePerProcess
 def dispatcher() -> Dispatcher:
     """Return the process's dispatcher, started on first use."""
     return Dispatcher()

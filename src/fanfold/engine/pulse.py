@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from functools import cache
 
 from fanfold.engine.nest import Nest
+from fanfold.engine.single import OnePerProcess
 
 BEAT_S = 5.0
 """Between two words of a chunk that runs long, on few slots."""
@@ -73,7 +73,7 @@ class Pulse:
             self.beat()
 
 
-@cache
+@OnePerProcess
 def pulse() -> Pulse:
     """Return the pulse of this process."""
     return Pulse()

@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import cache, partial
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from fanfold.engine.chunking import Span
 from fanfold.engine.context import current
 from fanfold.engine.masks import both, ones
 from fanfold.engine.run import Run
+from fanfold.engine.single import OnePerProcess
 from fanfold.values.states import FINAL
 
 if TYPE_CHECKING:
@@ -309,7 +310,7 @@ def callbacks_called(runs: Iterable[Run]) -> None:
         for watcher in list(run.watchers)
         if isinstance(watcher, Callbacks) and watcher.place is _caller
     ]
-    if _caller.cache_info().currsize == 0 and not waiting:
+    if not _caller.made and not waiting:
         return
     for watcher in waiting:
         watcher(None)
@@ -322,7 +323,7 @@ def callbacks_called(runs: Iterable[Run]) -> None:
 _CALLER = "fanfold-callbacks"
 
 
-@cache
+@OnePerProcess
 def _caller() -> SimpleQueue[Callable[[], None]]:
     """Return the queue of the thread that calls users' callbacks, started at first use."""
     calls: SimpleQueue[Callable[[], None]] = SimpleQueue()

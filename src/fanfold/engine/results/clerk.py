@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import count
 
 from fanfold.engine.results import claims
 from fanfold.engine.results.claims import Claimant, Lease
+from fanfold.engine.single import OnePerProcess
 from fanfold.ports.results import ResultStore
 from fanfold.values.ids import new_id
 
@@ -253,7 +253,7 @@ class Clerk:
                 self._schedule(held, self._renew_s)
 
 
-@cache
+@OnePerProcess
 def clerk() -> Clerk:
     """Return the process's clerk, who begins on first use."""
     return Clerk(claims.RENEW_S)
