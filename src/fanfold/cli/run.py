@@ -52,7 +52,8 @@ def command(
     """Run a flow.
 
     FILE.PY is a script or lies in a package; package.module:FLOW does as well. FLOW may be left
-    out where there is only one. What stands below `if __name__ == "__main__"` isn't run.
+    out where there is only one. What stands below `if __name__ == "__main__"` isn't run, nor is a
+    flow that the file calls itself.
 
     Exits with 0 when it is Completed, 1 Failed, 3 Cancelled, 4 Crashed; with 2 when it can't be
     called like that.

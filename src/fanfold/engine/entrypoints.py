@@ -9,6 +9,9 @@ A file that lies in a package is imported under the package's name, with the fol
 under the name that multiprocessing gives to copies of a main module: so `__name__ == "__main__"`
 doesn't hold in it, its functions travel to other processes by value as those of a script do, and
 cache keys take it for the script.
+
+No flow runs while a file is loaded. A script that calls one at its end, without a guard, is loaded
+as far as there: what the call needs is defined by then.
 """
 
 import inspect
@@ -27,6 +30,7 @@ from typing import Any
 import cloudpickle
 
 from fanfold.engine.failures import users_frames
+from fanfold.engine.loading import CalledWhileLoading, only_loading
 from fanfold.engine.settings.lookup import nearest
 from fanfold.values.errors import UsageError
 
@@ -35,6 +39,9 @@ SCRIPT = "__mp_main__"
 MAINS = ("__main__", SCRIPT)
 _MOST_NAMED = 10
 """Flows of a file that an error names."""
+_GUARD = 'if __name__ == "__main__":'
+_CALLS = "__fanfold_calls__"
+"""Says in a module of which only a part is loaded what it calls there."""
 
 
 def of(function: Any) -> str:
@@ -82,7 +89,7 @@ def load(entrypoint: str, kind: type, called: str, *, main: bool | None = None) 
         if len(there) == 1:
             return next(iter(there.values()))
         if not there:
-            raise UsageError(f"There are no {called}s in {place}.")
+            raise UsageError(f"There are no {called}s in {place}.{_cut(module)}")
         raise UsageError(
             f"{place} has {len(there)} {called}s; say which one, as {place}:NAME. "
             f"{_listed(there, called)}"
@@ -92,7 +99,7 @@ def load(entrypoint: str, kind: type, called: str, *, main: bool | None = None) 
     except AttributeError:
         known = there or [each for each in vars(module) if not each.startswith("_")]
         told = f"There is no {name} in {place}.{nearest(name, known)}"
-        raise UsageError(f"{told} {_listed(there, called)}") from None
+        raise UsageError(f"{told} {_listed(there, called)}{_cut(module)}") from None
     if isinstance(found, kind):
         return found
     made = [each for each in there.values() if _plain(getattr(each, "fn", None)) is _plain(found)]
@@ -181,7 +188,10 @@ def _put_on_path(folder: str, *, front: bool) -> None:
 
 def _imported(name: str, told: str) -> ModuleType:
     try:
-        return import_module(name)
+        with only_loading():
+            return import_module(name)
+    except CalledWhileLoading as call:
+        raise UsageError(f"{told} can't be imported: {_called_at(call)}.") from None
     except (Exception, SystemExit) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and told == name and f"{name}.".startswith(f"{missing}."):
@@ -209,7 +219,10 @@ def _script(file: str, package: str, root: str) -> ModuleType:
     try:
         code = loader.get_code(SCRIPT)
         assert code is not None
-        exec(code, module.__dict__)
+        with only_loading():
+            exec(code, module.__dict__)
+    except CalledWhileLoading as call:
+        setattr(module, _CALLS, _called_at(call))
     except BaseException as error:
         if held is None:
             del sys.modules[SCRIPT]
@@ -220,6 +233,22 @@ def _script(file: str, package: str, root: str) -> ModuleType:
         raise
     cloudpickle.register_pickle_by_value(module)
     return module
+
+
+def _called_at(call: CalledWhileLoading) -> str:
+    """Return which line of which file calls what while it is loaded, and what to do about it."""
+    lines = traceback.extract_tb(call.__traceback__)
+    at = [each for each in lines if each.name == "<module>" and os.path.isfile(each.filename)][-1]
+    return (
+        f"{at.filename} calls {call} where it is loaded, in line {at.lineno} ({at.line}). Put that "
+        f"below `{_GUARD}`"
+    )
+
+
+def _cut(module: ModuleType) -> str:
+    """Return why there isn't all of a module, if so."""
+    told = getattr(module, _CALLS, "")
+    return f" What comes later in it isn't loaded: {told}." if told else ""
 
 
 def _failed(place: str, error: BaseException) -> UsageError:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakSet
 
-from fanfold.engine import watching
+from fanfold.engine import loading, watching
 from fanfold.engine.attempt import RETRIED, retry_delay_s
 from fanfold.engine.calls import Call
 from fanfold.engine.context import FLOW_RUN, RunContext, RunInfo, count_nested, current
@@ -314,6 +314,7 @@ def recorded_under(default_runner: Callable[[], TaskRunner]) -> str:
 
 def _outside(default_runner: Callable[[], TaskRunner]) -> FlowRun:
     global _ad_hoc
+    loading.refuse("a task")
     kept = recorders.current()
     found = _ad_hoc
     if found is not None and found.recorder is kept:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from fanfold.engine import registry, settings
+from fanfold.engine import loading, registry, settings
 from fanfold.engine.context import Again, Replay, Resumed, current, doing_again, tagged
 from fanfold.engine.recording import arguments, recorder, taking
 from fanfold.engine.recording.reaping import tend
@@ -63,6 +63,7 @@ def resumption(flow_run_id: str, flow: str, fn: Callable[..., Any]) -> Resumptio
         FanfoldError: What it was called with isn't kept.
         HistoryUnavailable: The history can't be reached.
     """
+    loading.refuse(f"flow {flow}")
     url = settings.current().history_url
     if url == OFF:
         raise UsageError("No history is kept (history.url is off), so no run can be resumed.")

@@ -282,3 +282,60 @@ def test_a_loaded_script_can_be_the_main_module_for_a_while(script: Path) -> Non
     assert inside_arguments == [str(script)]
     assert sys.modules["__main__"] is before
     assert sys.argv is arguments
+
+
+GUARDLESS = """
+import asyncio
+from fanfold import flow, task
+
+RAN = []
+
+@task
+def step(n=0):
+    RAN.append("step")
+
+@flow
+def main():
+    RAN.append("main")
+    step()
+
+@flow
+async def slow():
+    RAN.append("slow")
+
+CALL
+
+@flow
+def later(): ...
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["main()", "step.map([1]).result()", "asyncio.run(slow())", "main.resume('0' * 24)"],
+)
+def test_what_a_script_calls_at_its_end_does_not_run_where_it_is_only_loaded(
+    tmp_path: Path, call: str
+) -> None:
+    file = tmp_path / "guardless.py"
+    file.write_text(GUARDLESS.replace("CALL", call))
+
+    found = load_flow(f"{file}:main")
+
+    assert sys.modules[SCRIPT].RAN == []
+    found()
+    assert sys.modules[SCRIPT].RAN == ["main", "step"]
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_a_flow_below_a_call_is_told_with_the_line_of_the_call(tmp_path: Path, main: bool) -> None:
+    file = tmp_path / "packaged_calls.py"
+    file.write_text(GUARDLESS.replace("CALL", "print(main())"))
+
+    with pytest.raises(UsageError) as raised:
+        load_flow(f"{file}:later", main=main)
+
+    assert f"{file} calls flow main where it is loaded, in line 20 (print(main()))." in str(
+        raised.value
+    )
+    assert 'Put that below `if __name__ == "__main__":`.' in str(raised.value)
