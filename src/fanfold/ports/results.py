@@ -17,7 +17,8 @@ The rules, numbered as tests and comments name them:
 - S6 Names are relative to the store's root: parts joined by `/`, none of them empty, `.`, `..` or
   beginning with `.tmp-`. Folders need not be made.
 - S7 Faults that may pass are tried again inside, for a minute: an answer of 500, 503 or the like, a
-  time-out, a connection that breaks, content that is cut off. Others are told at once.
+  time-out, a connection that breaks, content that is cut off. Others are told at once. After a
+  minute in vain each request is tried once, until one gets an answer.
 - S8 A `create` whose acknowledgement was lost is settled by reading back: the winner gets True,
   also when the second try of its own was refused. So payloads must tell attempts apart.
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fanfold.adapters.results.faults import BUDGET_S, Patience, advice, denied, passing
+from fanfold.adapters.results.reaching import Reach, Trying
 
 
 class ClientError(Exception):
@@ -126,6 +127,65 @@ def test_an_outage_of_ten_seconds_passes_with_few_tries() -> None:
     assert now_s < 15 and patience.tries < 12
 
 
+def test_a_storage_out_of_reach_is_told_soon_and_waited_for_once_until_it_answers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now_s = 0.0
+    reach = Reach(lambda: "s3://away", clock=lambda: now_s)
+
+    def fail(told: list[float]) -> None:
+        """Try one request until it is given up."""
+        nonlocal now_s
+        trying = Trying(reach)
+        with pytest.raises(ConnectionRefusedError):
+            while True:
+                wait_s = trying.after(ConnectionRefusedError("no"))
+                told += [now_s] if caplog.records and not told else []
+                now_s += wait_s
+
+    told: list[float] = []
+    ends_s: list[float] = []
+    for _ in range(3):
+        fail(told)
+        ends_s.append(now_s)
+    reach.ask(lambda: None)
+    fail([])
+
+    assert ends_s == pytest.approx([BUDGET_S] * 3) and now_s == pytest.approx(2 * BUDGET_S)
+    assert told[0] <= 5.0
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert "Store s3://away can't be reached (ConnectionRefusedError: no)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "lost"),
+    [(ClientError("NoSuchKey", 404), False), (socket.gaierror(socket.EAI_NONAME, "no"), True)],
+)
+def test_what_a_storage_refuses_is_an_answer_too(answer: Exception, lost: bool) -> None:
+    reach = Reach(lambda: "s3://away")
+    reach.lost = True
+
+    with pytest.raises(type(answer)):
+        Trying(reach).after(answer)
+
+    assert reach.lost == lost
+
+
+def test_one_request_that_fails_while_others_are_answered_loses_no_storage(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now_s = 0.0
+    reach = Reach(lambda: "s3://busy", clock=lambda: now_s)
+    trying = Trying(reach)
+
+    with pytest.raises(TimeoutError):
+        while True:
+            reach.heard()
+            now_s += trying.after(TimeoutError())
+
+    assert not reach.lost and not caplog.records
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
@@ -136,7 +196,9 @@ def test_an_outage_of_ten_seconds_passes_with_few_tries() -> None:
         (translated(PermissionError, ClientError("InvalidAccessKeyId", 403)), "are wrong"),
         (ClientError("ExpiredToken"), "expired"),
         (NoCredentialsError(), "no credentials here"),
-        (PermissionError(errno.EACCES, "Permission denied"), "Let this user write there"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Let this user read and write there"),
+        (EndpointConnectionError(ConnectionRefusedError()), "Is the endpoint right and running?"),
+        (ConnectionRefusedError(), "Is the endpoint right and running?"),
         (EndpointConnectionError(socket.gaierror(socket.EAI_NONAME, "unknown")), "no such host"),
         (ClientError("RequestTimeTooSkewed", 403), "clock"),
     ],

@@ -74,6 +74,8 @@ _NO_CREDENTIALS = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}
 )
 
+_UNCONNECTED = frozenset({"ClientConnectorError", "EndpointConnectionError"})
+
 
 class Patience:
     """How one request is tried again: exponentially longer waits, of which a part is drawn.
@@ -94,6 +96,8 @@ class Patience:
         self._began_s = 0.0
         self.tries = 0
         """That have failed."""
+        self.tried_s = 0.0
+        """Since the first of them."""
 
     def after(self, error: BaseException) -> float:
         """Return the seconds to wait before the next try.
@@ -107,7 +111,8 @@ class Patience:
         if not self.tries:
             self._began_s = now_s
         self.tries += 1
-        left_s = self._began_s + self._budget_s - now_s
+        self.tried_s = now_s - self._began_s
+        left_s = self._budget_s - self.tried_s
         if left_s <= 0:
             error.add_note(f"tried {self.tries} times within {self._budget_s:g} s")
             raise error
@@ -128,6 +133,12 @@ def passing(error: BaseException) -> bool:
     return bool(names & _TYPES) or any(
         isinstance(one, OSError) and one.errno in _ERRNOS for one in chain
     )
+
+
+def answered(error: BaseException) -> bool:
+    """Return whether an error that won't pass is what the storage itself has said."""
+    said = told(error) != ("", 0) or isinstance(error, FileNotFoundError | FileExistsError)
+    return said and not passing(error)
 
 
 def denied(error: BaseException) -> bool:
@@ -184,9 +195,12 @@ def advice(error: BaseException) -> str:
             "delete objects there."
         )
     if isinstance(error, PermissionError):
-        return "Let this user write there, or choose another place by result_storage."
+        return "Let this user read and write there, or choose another place by result_storage."
     if any(isinstance(one, socket.gaierror) for one in _chain(error)):
         return "There is no such host: correct the endpoint."
+    refused = any(isinstance(one, ConnectionRefusedError) for one in _chain(error))
+    if refused or names & _UNCONNECTED:
+        return "Nothing answers there. Is the endpoint right and running?"
     return ""
 
 

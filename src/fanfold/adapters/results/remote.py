@@ -15,9 +15,10 @@ import fsspec
 from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from fanfold.adapters.results.faults import Patience, refused_condition
+from fanfold.adapters.results.faults import refused_condition
 from fanfold.adapters.results.folder import TEMPORARY
 from fanfold.adapters.results.probing import Creation
+from fanfold.adapters.results.reaching import Reach
 from fanfold.ports.results import Buffer, Listed
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Remote:
     def __init__(self, system: Any, root: str, told: Callable[[], str]) -> None:
         self._system = system
         self._root = root
+        self._reach = Reach(told)
         self.private = isinstance(system, MemoryFileSystem)
         """Memory alone is nobody else's."""
         self._creation = Creation(self, told, True if self.private else None)
@@ -107,12 +109,8 @@ class Remote:
 
     def _ask(self, do: Callable[[str], T], name: str) -> T:
         """Do something with a path, again where that fails by what may pass."""
-        patience, path = Patience(), self._path(name)
-        while True:
-            try:
-                return do(path)
-            except Exception as error:
-                time.sleep(patience.after(error))
+        path = self._path(name)
+        return self._reach.ask(lambda: do(path))
 
     def _put(self, put: Callable[[str], None], name: str) -> None:
         try:

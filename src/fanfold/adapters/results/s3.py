@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 from fsspec.asyn import sync
 
-from fanfold.adapters.results.faults import Patience, beyond_end, told, without_conditions
+from fanfold.adapters.results.faults import beyond_end, told, without_conditions
 from fanfold.adapters.results.folder import TEMPORARY
 from fanfold.adapters.results.probing import Creation
+from fanfold.adapters.results.reaching import Reach
 from fanfold.ports.results import Buffer, Listed
 from fanfold.values.secrets import hide
 
@@ -57,6 +58,7 @@ class S3:
         self._bucket, prefix, _ = system.split_path(root)
         self._prefix = f"{prefix}/" if prefix else ""
         self._creation = Creation(self, told, None)
+        self._reach = Reach(told)
         hide(self.credentials())
 
     def credentials(self) -> dict[str, str]:
@@ -153,13 +155,13 @@ class S3:
             return await self._read_in_parts(key, offset, bytearray(length), 0, {})
         wanted = _range(offset, length)
         try:
-            return await _patiently(lambda: self._read_first(key, wanted))
+            return await self._reach.ask_async(lambda: self._read_first(key, wanted))
         except Exception as error:
             if not beyond_end(error):
                 raise
             if offset < 0:
                 # The object is empty, or shorter than that, of which some servers give nothing.
-                return await _patiently(lambda: self._read_first(key, {}))
+                return await self._reach.ask_async(lambda: self._read_first(key, {}))
             raise EOFError(f"it ends before byte {offset + (length or 1)}") from error
 
     async def _read_first(self, key: str, wanted: dict[str, Any]) -> Buffer:
@@ -184,7 +186,7 @@ class S3:
         """Fill what isn't yet filled of a content, which begins at an offset of the object."""
         view = memoryview(content)
         await _several(
-            _patiently(self._reading(key, offset + at, view[at : at + PART_BYTES], same))
+            self._reach.ask_async(self._reading(key, offset + at, view[at : at + PART_BYTES], same))
             for at in range(filled, len(content), PART_BYTES)
         )
         return content
@@ -234,7 +236,7 @@ class S3:
             await self._ask("delete_object", Key=self._key(names[0]))
             return
         try:
-            await _patiently(lambda: self._remove_together(names))
+            await self._reach.ask_async(lambda: self._remove_together(names))
         except Exception as error:
             if not without_conditions(error):
                 raise
@@ -266,7 +268,7 @@ class S3:
         return self._prefix + name
 
     async def _ask(self, method: str, **arguments: Any) -> Any:
-        return await _patiently(lambda: self._once(method, **arguments))
+        return await self._reach.ask_async(lambda: self._once(method, **arguments))
 
     async def _once(self, method: str, payload: bytes | None = None, **arguments: Any) -> Any:
         if payload is not None:
@@ -302,15 +304,6 @@ class _NotRemoved(OSError):
     def __init__(self, failure: dict[str, str]) -> None:
         super().__init__(f"{failure.get('Key')}: {failure.get('Message') or failure.get('Code')}")
         self.response = {"Error": failure}
-
-
-async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    patience = Patience()
-    while True:
-        try:
-            return await ask()
-        except Exception as error:
-            await asyncio.sleep(patience.after(error))
 
 
 async def _several(doing: Iterator[Awaitable[T]]) -> list[T]:
