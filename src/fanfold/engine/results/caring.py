@@ -10,8 +10,6 @@ from fanfold.ports.results import ResultStore
 from fanfold.values.errors import StoreError
 from fanfold.values.ids import new_id
 
-FIRST_REPLACEMENT = 90_000_000
-"""Number of the first index that stands for an older one; drivers count from 1."""
 AT_ONCE = 1_000
 """Objects that are removed in one go."""
 MARK = "claims/clock-"
@@ -60,8 +58,8 @@ def _replace(
     store: ResultStore, keyring: Keyring | None, index: str, tables: Mapping[str, bytes]
 ) -> None:
     """Create an index of the same run and epoch that names the rest."""
-    start, _, number = index.rpartition(".")
-    following = max(int(number), FIRST_REPLACEMENT - 1) + 1
+    start, number = object_names.replaceable(index), object_names.split_index_name(index)[3]
+    following = max(number, object_names.FIRST_REPLACEMENT - 1) + 1
     while True:
         name = f"{start}.{following:08d}"
         if store.create(name, segments.pack_index(tables, name, keyring)):

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from fanfold.engine.context import FLOW_RUN, RunInfo
 from fanfold.engine.results import object_names
@@ -22,11 +23,12 @@ CHECK_S = 5.0
 _MOST = 1_000
 """Runs in stores that are remembered; more are looked for once more."""
 
+K = TypeVar("K")
 _Place = tuple[ResultStore, str, int]
 _checked: dict[_Place, float] = {}
 """When it was seen last that nobody has resumed a run."""
-_fenced: set[_Place] = set()
-_sealed: set[tuple[_Place, str]] = set()
+_fenced: dict[_Place, float] = {}
+_sealed: dict[tuple[_Place, str], float] = {}
 
 
 def begin(store: ResultStore, folder: str, info: RunInfo) -> None:
@@ -39,17 +41,16 @@ def begin(store: ResultStore, folder: str, info: RunInfo) -> None:
     if flow is None:
         return
     place = (store, flow.id, flow.epoch)
-    if len(_checked) > _MOST:
-        _checked.clear()
-    _checked.setdefault(place, _now())
+    if place not in _checked:
+        _remember(_checked, place, _now())
     if flow.epoch > 1 and (place, folder) not in _sealed:
         if place not in _fenced:
             who = {"host": os.uname().nodename, "process": os.getpid(), "since_us": now_us()}
             name = object_names.fence_name(flow.id, flow.epoch)
             store.create(name, json.dumps(who).encode())
-            _fenced.add(place)
+            _remember(_fenced, place, _now())
         _seal(store, folder, flow.id, flow.epoch)
-        _sealed.add((place, folder))
+        _remember(_sealed, (place, folder), _now())
 
 
 def check(store: ResultStore, info: RunInfo, *, since: float | None = None) -> float:
@@ -68,13 +69,15 @@ def check(store: ResultStore, info: RunInfo, *, since: float | None = None) -> f
     if flow is None or (since is not None and now - since < CHECK_S):
         return now
     place = (store, flow.id, flow.epoch)
-    if now - _checked.get(place, -CHECK_S) >= CHECK_S:
+    seen = _checked.get(place)  # another thread may forget it at any time
+    if seen is None or now - seen >= CHECK_S:
         fences = store.names(object_names.fence_prefix(flow.id))
         later = max(map(object_names.epoch_of_fence, fences), default=0)
         if later > flow.epoch:
             raise _taken_over(store, flow.id, later)
-        _checked[place] = now
-    return _checked[place]
+        _remember(_checked, place, now)
+        return now
+    return seen
 
 
 def counting(store: ResultStore, folder: str, names: Sequence[str]) -> list[str]:
@@ -92,7 +95,7 @@ def counting(store: ResultStore, folder: str, names: Sequence[str]) -> list[str]
     late: set[str] = set()
     for run_id, epoch in resumed:
         if older := _older(indexes, run_id, epoch):
-            late.update(set(older) - set(_named(store, folder, run_id, epoch, older)))
+            late.update(set(older) - _named(store, folder, run_id, epoch, older))
     return [name for name in names if name not in late] if late else list(names)
 
 
@@ -109,25 +112,34 @@ def _older(indexes: Sequence[str], run_id: str, epoch: int) -> list[str]:
     return [name for name, of, when in places if of == run_id and when < epoch]
 
 
-def _named(
-    store: ResultStore, folder: str, run_id: str, epoch: int, older: list[str]
-) -> Sequence[str]:
-    """Return what a seal names; all, where there is none."""
+def _named(store: ResultStore, folder: str, run_id: str, epoch: int, older: list[str]) -> set[str]:
+    """Return which of some indexes a seal names, or those that they stand for.
+
+    All, where there is no seal; none, where it is damaged, so that what they name runs again.
+    """
     try:
-        return json.loads(bytes(store.read(object_names.seal_name(folder, run_id, epoch))))
+        seal: Any = json.loads(bytes(store.read(object_names.seal_name(folder, run_id, epoch))))
     except StoreError as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            return older
+            return set(older)
         raise
-    except ValueError:  # damaged: what isn't named runs again
-        return ()
+    except (ValueError, RecursionError):
+        return set()
+    named = {str(each) for each in seal} if isinstance(seal, list) else set[str]()
+    starts = set(map(object_names.replaceable, named))
+    return {
+        name
+        for name in older
+        if name in named
+        or (object_names.is_replacement(name) and object_names.replaceable(name) in starts)
+    }
 
 
 def _taken_over(store: ResultStore, run_id: str, epoch: int) -> RunTakenOver:
     try:
         who = json.loads(bytes(store.read(object_names.fence_name(run_id, epoch))))
         return RunTakenOver(run_id, str(who["host"]), int(who["process"]), int(who["since_us"]))
-    except (StoreError, ValueError, LookupError, TypeError):
+    except (StoreError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return RunTakenOver(run_id, "another machine", 0, now_us())
 
 
@@ -136,6 +148,15 @@ def _outermost(info: RunInfo) -> RunInfo | None:
     while info.flow is not None:
         info = info.flow
     return info if info.kind == FLOW_RUN else None
+
+
+def _remember(seen: dict[K, float], key: K, when: float) -> None:
+    """Add when something was seen last, and forget the oldest of more than are remembered."""
+    seen.pop(key, None)
+    seen[key] = when
+    if len(seen) > _MOST:
+        for oldest in list(seen)[:-_MOST]:
+            seen.pop(oldest, None)
 
 
 def _now() -> float:

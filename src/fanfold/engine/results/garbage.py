@@ -12,6 +12,8 @@ The rules:
   a look-up from before finds an object missing, and makes the result anew.
 - What no index names, and what is left of claims, goes when it is older than `grace_s` by the
   storage's own clock: work that is staged and not yet committed is younger.
+- What a driver committed too late, after others had resumed its run, goes with that, and whenever
+  an index of that run goes: without one of a later driver it would count.
 - Where an index isn't believed, nobody knows what it names: nothing unnamed goes there.
 """
 
@@ -172,6 +174,10 @@ def _of_folder(folder: Folder, wishes: Wishes, victims: frozenset[str]) -> Verdi
     if wishes.unreadable and folder.unread:
         verdict.indexes += folder.unread
         verdict.results[Why.UNREADABLE] += len(folder.unread)
+    overtaken = _overtaken(folder, verdict.indexes, wishes)
+    if overtaken:
+        verdict.indexes[:0] = overtaken
+        verdict.results[Why.UNNAMED] += len(overtaken)
     named, kept = ({entry.place for entry in some} for some in (entries, staying))
     _sort_objects(verdict, named, kept, wishes)
     removed = {*verdict.indexes, *verdict.objects} - verdict.replacements.keys()
@@ -225,6 +231,18 @@ def _why(folder: Folder, entry: Entry, wishes: Wishes, victims: frozenset[str]) 
     return None
 
 
+def _overtaken(folder: Folder, going: Sequence[str], wishes: Wishes) -> list[str]:
+    """Return the indexes that came too late and go, before those that keep them from counting."""
+    runs = {object_names.run_and_epoch(name)[0] for name in filter(object_names.is_index, going)}
+    found: list[str] = []
+    for name in folder.overtaken:
+        listed = folder.objects.get(name)
+        late = wishes.expired and listed is not None and _late(listed, wishes)
+        if late or object_names.run_and_epoch(name)[0] in runs:
+            found.append(name)
+    return found
+
+
 def _sort_objects(verdict: Verdict, named: set[str], staying: set[str], wishes: Wishes) -> None:
     """Put the objects that go where they belong in a verdict."""
     folder = verdict.folder
@@ -238,7 +256,7 @@ def _sort_objects(verdict: Verdict, named: set[str], staying: set[str], wishes: 
     if not wishes.expired or (folder.unread and not wishes.unreadable):
         unnamed = set()
     if unnamed:
-        verdict.results[Why.UNNAMED] = len(unnamed)
+        verdict.results[Why.UNNAMED] += len(unnamed)
     verdict.objects += sorted((gone & folder.objects.keys()) | unnamed)
 
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from urllib.parse import unquote
 
-from fanfold.engine.results import object_names, segments
+from fanfold.engine.results import fencing, object_names, segments
 from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.object_names import MERGED
 from fanfold.engine.results.segments import RECORD_BYTES, Index, Record
@@ -77,6 +78,8 @@ class Folder:
     indexes: Mapping[str, Index]
     unread: Mapping[str, str] = field(default_factory=dict[str, str])
     """Indexes that aren't believed here, and why."""
+    overtaken: Sequence[str] = ()
+    """Indexes of drivers that came too late, when others had resumed their runs: nobody's."""
 
     def entries(self) -> Iterator[Entry]:
         """Yield all results, those that others have replaced included; the oldest first."""
@@ -149,7 +152,8 @@ def _folder(
     indexes: dict[str, Index] = {}
     unread: dict[str, str] = {}
     for _ in range(TRIES):
-        names = [each.name for each in store.listing(f"tasks/{name}/index/")]
+        every = [each.name for each in store.listing(f"tasks/{name}/index/")]
+        names = fencing.counting(store, unquote(name), every)
         new = [each for each in names if each not in indexes and each not in unread]
         gone = False
         for read, found in zip(new, _each(store, new), strict=True):
@@ -167,6 +171,7 @@ def _folder(
                 objects=objects,
                 indexes={each: index for each, index in indexes.items() if each in there},
                 unread={each: why for each, why in unread.items() if each in there},
+                overtaken=[each for each in every if each not in there],
             )
     raise StoreError(
         f"The indexes of {name} in {store} change as fast as they are read. Try again later."

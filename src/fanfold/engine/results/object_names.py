@@ -23,6 +23,8 @@ from fanfold.values.errors import UsageError
 
 MERGED = "merged"
 """Stands for the run in names of what was merged of several runs."""
+FIRST_REPLACEMENT = 90_000_000
+"""Number of the first index that stands for an older one; drivers count from 1."""
 _OURS = re.compile(r"(claims|flows|runs|signatures|tasks|transactions)(/|$)")
 _OF_TASK = re.compile(r"tasks/[^/]+/(index|segments|objects)/")
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -172,6 +174,16 @@ def is_resumed(name: str) -> bool:
     """Return whether an index is of a run that was resumed by then."""
     run_id, epoch = run_and_epoch(name)
     return run_id != MERGED and epoch > 1
+
+
+def replaceable(name: str) -> str:
+    """Return what the names of an index and of those that come to stand for it begin with."""
+    return name.rpartition(".")[0]
+
+
+def is_replacement(name: str) -> bool:
+    """Return whether an index stands for one of which something was removed."""
+    return split_index_name(name)[3] >= FIRST_REPLACEMENT
 
 
 def fence_prefix(run_id: str) -> str:

@@ -114,6 +114,46 @@ def test_a_run_that_is_resumed_twice_names_what_counted_before(
     assert found == names
 
 
+def test_what_stands_for_an_index_that_a_seal_names_counts_as_it_did(
+    store: FsspecStore, clock: Clock
+) -> None:
+    before = index(store, 1, "a")
+    fencing.begin(store, FOLDER, task_of(epoch=2))
+    new = index(store, 2, "b")
+    first = object_names.FIRST_REPLACEMENT
+    stands = object_names.index_name(FOLDER, RUN, 1, "a", first)
+    others = [object_names.index_name(FOLDER, RUN, 1, *of) for of in (("a", 2), ("c", first))]
+
+    assert fencing.counting(store, FOLDER, [before, stands, new, *others]) == [before, stands, new]
+
+
+@pytest.mark.parametrize("odd", [b"5", b"null", b"[[1]]", b"[" * 100_000, b"\xff"])
+def test_a_damaged_seal_names_nothing_and_a_damaged_fence_nobody(
+    store: FsspecStore, clock: Clock, odd: bytes
+) -> None:
+    fencing.begin(store, FOLDER, task_of())
+    names = [index(store, 1, "a"), index(store, 2, "b")]
+    store.write(object_names.seal_name(FOLDER, RUN, 2), [odd])
+    store.write(object_names.fence_name(RUN, 2), [odd])
+
+    assert fencing.counting(store, FOLDER, names) == names[1:]
+    clock.at = 60.0
+    with pytest.raises(RunTakenOver, match="another machine"):
+        fencing.check(store, task_of())
+
+
+def test_of_many_runs_the_latest_are_remembered_and_all_may_commit(
+    store: FsspecStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fencing, "_MOST", 2)
+
+    for number in range(5):
+        fencing.begin(store, FOLDER, task_of(f"{number:024x}", epoch=2))
+
+    assert list(map(len, (fencing._checked, fencing._fenced, fencing._sealed))) == [2, 2, 2]
+    assert fencing.check(store, task_of(f"{0:024x}", epoch=2)) == clock.at
+
+
 def test_outside_of_flows_nothing_is_fenced(store: FsspecStore, clock: Clock) -> None:
     alone = RunInfo(kind=TASK_RUN, id="t", name="t")
 

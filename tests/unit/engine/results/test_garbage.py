@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
-from fanfold.engine.results import caring, garbage, inventory, object_names, segments
+from fanfold.engine.context import FLOW_RUN, TASK_RUN, RunInfo
+from fanfold.engine.results import caring, fencing, garbage, inventory, object_names, segments
 from fanfold.engine.results.garbage import Verdict, Why, Wishes
 from fanfold.engine.results.inventory import Entry, Folder, Inventory
 from fanfold.engine.results.lookup import Lookup
 from fanfold.engine.results.segments import NEVER, Index, Record
+from fanfold.engine.results.shelf import Shelf
 from fanfold.ports.results import Listed
 from fanfold.values.ids import new_id
 
@@ -243,6 +245,42 @@ def test_what_lies_among_tasks_objects_and_is_none_of_them_stays() -> None:
 
     assert [sorted(each.objects) for each in there.folders] == [[segment(1)]]
     assert [gone(verdict) for verdict in verdicts] == [{segment(1)}]
+
+
+def test_of_a_resumed_run_goes_what_came_too_late_and_nothing_that_counts() -> None:
+    # Given an index that a seal names, one that came later, and one of who has resumed the run
+    store = FsspecStore(f"memory://{new_id()}")
+    run, names = "a" * 24, [segment(n) for n in range(4)]
+    resumed = RunInfo(kind=FLOW_RUN, id=run, name="f", epoch=2)
+
+    def committed(epoch: int, number: int, tables: dict[str, list[Record]]) -> str:
+        name = object_names.index_name("t", run, epoch, "m", number)
+        assert store.create(name, segments.pack_index(tables, name, None))
+        return name
+
+    for name in names:
+        store.write(name, [b"x"])
+    committed(1, 1, {names[0]: [record(0)], names[1]: [record(1, expiry=1.0)]})
+    fencing.begin(store, "t", RunInfo(kind=TASK_RUN, id="t", name="t", flow=resumed))
+    new = committed(2, 1, {names[2]: [record(2)]})
+    late = committed(1, 2, {names[3]: [record(2), record(3)]})
+    now = time.time()
+
+    # When what has expired goes, so does what came too late with the runs' index; a day later all
+    (verdict,) = garbage.judged(inventory.taken(store, None), Wishes(now=now))
+    caring.carry_out(store, None, [verdict], [])
+    assert late in verdict.indexes
+    late = committed(1, 3, {names[3]: [record(2), record(3)]})
+    (aged,) = garbage.judged(inventory.taken(store, None), Wishes(now=now + 2 * DAY))
+    by_name = Wishes(now=now, expired=False, named=lambda _, entry: entry.key == key(2))
+    (named,) = garbage.judged(inventory.taken(store, None), by_name)
+
+    # Then what counts is found as before, and nothing that doesn't
+    assert {*aged.indexes, *aged.objects} == {late, names[3]}
+    assert named.indexes == [late, new]
+    lookup = Shelf(store, "t", None).look_up()
+    found = [lookup.find(key(n), now) for n in range(4)]
+    assert [each and each.segment for each in found] == [names[0], None, names[2], None]
 
 
 @dataclass(frozen=True)
