@@ -35,6 +35,8 @@ from fanfold.options import (
     Delays,
     Hook,
     bound_method,
+    check_flags,
+    check_storage,
     checked_hooks,
     checked_retries,
     delays_in_seconds,
@@ -69,11 +71,11 @@ class FlowOptions(TypedDict, total=False):
     retry_delay_seconds: Delays | None
     task_runner: TaskRunner | str | None
     timeout_seconds: float | None
-    validate_parameters: bool
+    validate_parameters: bool | None
     persist_result: bool | None
     result_storage: ResultStore | str | Path | None
     result_serializer: Any
-    cache_result_in_memory: bool
+    cache_result_in_memory: bool | None
     log_prints: bool | None
     on_completion: list[Hook] | None
     on_failure: list[Hook] | None
@@ -114,6 +116,8 @@ class Flow(Submittable[P, R]):
         self.task_runner = options.get("task_runner")
         self.timeout_seconds = checked_timeout(self.name, options.get("timeout_seconds"))
         self.log_prints = options.get("log_prints")
+        check_flags(self.name, options)
+        check_storage(self.name, options.get("result_storage"))
         checked_serializer(self.name, options.get("result_serializer"))
         self.hooks: dict[StateType, tuple[Hook, ...]] = {
             kind: checked_hooks(self.name, option, options.get(option))
@@ -255,7 +259,7 @@ class Flow(Submittable[P, R]):
     @functools.cached_property
     def validate(self) -> Callable[..., Arguments]:
         """Returns arguments coerced to the annotations, or raises ParameterTypeError."""
-        if self.options.get("validate_parameters", True):
+        if self.options.get("validate_parameters") is not False:
             return validator(self.name, self.fn)
         return self._unchecked
 
@@ -310,7 +314,7 @@ class Flow(Submittable[P, R]):
             is_async=self.is_async,
             yields=self.yields,
             keep=self._keep,
-            in_memory=options.get("cache_result_in_memory", True),
+            in_memory=options.get("cache_result_in_memory") is not False,
         )
 
     def _keep(self, info: RunInfo, value: Any) -> Stored | None:

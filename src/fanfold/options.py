@@ -4,13 +4,16 @@ import difflib
 import functools
 import inspect
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from fanfold.caching import NO_CACHE, CachePolicy
+from fanfold.caching import NO_CACHE, CachePolicy, Inputs
 from fanfold.engine.hooks import Hook as Hook
+from fanfold.engine.keys.policies import parts_of
 from fanfold.engine.spec import taken_apart
 from fanfold.values.errors import ReservedArgumentError, UsageError
 from fanfold.values.resources import PLAIN, Resources
@@ -18,6 +21,14 @@ from fanfold.values.resources import PLAIN, Resources
 R = TypeVar("R")
 
 OnError = Literal["raise", "collect"]
+FLAGS = (
+    "persist_result",
+    "refresh_cache",
+    "cache_result_in_memory",
+    "log_prints",
+    "validate_parameters",
+)
+"""Options of flows and tasks that are yes or no, or None for what holds without them."""
 RESERVED = frozenset({"return_state", "wait_for"})
 NAMED = ("__module__", "__name__", "__qualname__", "__doc__")
 """What a bound method takes over from its function."""
@@ -187,6 +198,54 @@ def checked_flag(name: str, option: str, flag: object) -> bool:
     return flag
 
 
+def check_flags(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse what is neither yes nor no: a text such as "no" would count as yes.
+
+    Raises:
+        TypeError: One of the options is something else, and not None.
+    """
+    for option in FLAGS:
+        if options.get(option) is not None:
+            checked_flag(name, option, options[option])
+
+
+def checked_expiration(name: str, expiration: Any) -> timedelta | None:
+    """Return how long results may be used; None for ever.
+
+    Raises:
+        TypeError: It is neither a timedelta nor a number of seconds.
+        ValueError: It is no time that there is.
+    """
+    if expiration is None or isinstance(expiration, timedelta):
+        return expiration
+    if isinstance(expiration, bool) or not isinstance(expiration, (int, float)):
+        raise TypeError(
+            f"cache_expiration of {name} takes a timedelta or seconds, not {expiration!r}."
+        )
+    try:
+        return timedelta(seconds=expiration)
+    except (OverflowError, ValueError):
+        raise ValueError(
+            f"Results of {name} can't expire after {expiration!r} s. Leave cache_expiration out to "
+            "use them for ever."
+        ) from None
+
+
+def check_storage(name: str, storage: Any) -> None:
+    """Refuse what results can't be kept in.
+
+    Raises:
+        TypeError: It is neither a folder or URL nor a store.
+    """
+    if storage is None or isinstance(storage, (str, Path)):
+        return
+    if isinstance(storage, type) or not hasattr(storage, "listing"):
+        raise TypeError(
+            f"result_storage of {name} is a folder, a URL such as s3://bucket/results, or a store, "
+            f"not {storage!r}."
+        )
+
+
 def checked_resources(name: str, asked: Any) -> Resources:
     """Return what a task holds while it runs.
 
@@ -250,20 +309,47 @@ def known_policy(name: str, options: Mapping[str, Any]) -> CachePolicy | None:
         UsageError: It is no policy; a task would run uncached without a word.
     """
     policy = options.get("cache_policy")
-    if policy is None:
-        return None
-    if not isinstance(policy, CachePolicy):
+    if policy is not None and not isinstance(policy, CachePolicy):
         raise UsageError(
             f"The task {name} can't follow cache_policy={policy!r}. Give a policy such as INPUTS, "
             "from fanfold, or make keys of your own by cache_key_fn."
         )
-    if options.get("persist_result") is False and policy != NO_CACHE:
-        warnings.warn(
-            f"The task {name} has a cache_policy and persist_result=False: nothing is kept, so "
-            "nothing is cached.",
-            stacklevel=5,
-        )
     return policy
+
+
+def warn_of_vain(name: str, fn: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Warn of options of a task that do nothing, as they are together or for its parameters."""
+    policy = options.get("cache_policy")
+    wishes = ("cache_policy", "cache_key_fn", "cache_expiration")
+    caching = [wish for wish in wishes if options.get(wish) not in (None, NO_CACHE)]
+    if caching and options.get("persist_result") is False:
+        warn_user(
+            f"The task {name} has a {caching[0]} and persist_result=False: nothing is kept, so "
+            "nothing is cached."
+        )
+    parts = () if policy is None else parts_of(policy)
+    left_out = {each for part in parts if type(part) is Inputs for each in part.exclude}
+    parameters = inspect.signature(fn).parameters if left_out else {}
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+        return
+    for missing in sorted(left_out - parameters.keys()):
+        near = difflib.get_close_matches(missing, parameters, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        warn_user(
+            f"The cache_policy of the task {name} leaves out {missing!r}, which is none of its "
+            f"parameters: {', '.join(parameters) or 'it has none'}.{hint}"
+        )
+
+
+def warn_user(message: str) -> None:
+    """Warn at the line outside of this package that led here."""
+    package, level = __name__.partition(".")[0], 1
+    frame = sys._getframe()  # pyright: ignore[reportPrivateUsage]
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
+        f"{package}."
+    ):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 def checked_storage_key(name: str, template: Any) -> None:

@@ -40,7 +40,7 @@ from fanfold.engine.results.signing_keys import keyring_of, on_worker
 from fanfold.engine.results.transaction import joined
 from fanfold.engine.spec import CacheSpec, Hooks, TaskSpec, taken_apart
 from fanfold.engine.telling import level
-from fanfold.options import delays_in_seconds
+from fanfold.options import delays_in_seconds, warn_user
 from fanfold.ports.results import ResultStore
 from fanfold.ports.runner import Session, TaskRunner
 from fanfold.ports.wants import wanted
@@ -246,6 +246,11 @@ def _kept(
     persist, held = info.results.persist, settings.current()
     if persist is None:
         persist = held.results_persist_by_default
+        if not persist and task.cache_expiration is not None:
+            warn_user(
+                f"The task {task.name} has a cache_expiration, and nothing keeps its results. Give "
+                "it a cache_policy or a cache_key_fn, or persist_result=True."
+            )
     if not persist or held.tasks_disable_caching:
         return None, None
     store = _store(info.results.storage)
@@ -293,7 +298,7 @@ def _cache(
         if reads
         else Lookup(store=store),
         expires_in_s=expiration.total_seconds() if expiration is not None else float("inf"),
-        in_memory=task.options.get("cache_result_in_memory", True),
+        in_memory=task.options.get("cache_result_in_memory") is not False,
         ignored=ignored(key, task.fn),
         serial=(key is not None or by_name) and _serial(task),
         reads=reads,

@@ -54,7 +54,10 @@ from fanfold.options import (
     Hook,
     OnError,
     bound_method,
+    check_flags,
+    check_storage,
     checked_count,
+    checked_expiration,
     checked_flag,
     checked_function,
     checked_hooks,
@@ -70,6 +73,7 @@ from fanfold.options import (
     known_policy,
     made_of,
     refuse_reserved,
+    warn_of_vain,
     yields,
 )
 from fanfold.options import exponential_backoff as exponential_backoff
@@ -89,7 +93,8 @@ SUBMIT_OPTIONS = frozenset({"resources"})
 """Keywords of `submit` that are options of the task, for one call."""
 MAP_OPTIONS = frozenset({"resources", "chunk_size", "max_in_flight", "on_error"})
 """The same of `map`."""
-"""Options that a call of `map` takes too, unless the function has a parameter of that name."""
+WARNED_OF = frozenset({"cache_policy", "cache_key_fn", "cache_expiration", "persist_result"})
+"""Options that may do nothing beside others."""
 
 
 class TaskOptions(TypedDict, total=False):
@@ -109,14 +114,14 @@ class TaskOptions(TypedDict, total=False):
     log_prints: bool | None
     cache_policy: CachePolicy | None
     cache_key_fn: KeyFunction | None
-    cache_expiration: timedelta | None
+    cache_expiration: timedelta | float | None
     refresh_cache: bool | None
     isolation: str | None
     persist_result: bool | None
     result_storage: ResultStore | str | Path | None
     result_storage_key: str | None
     result_serializer: Any
-    cache_result_in_memory: bool
+    cache_result_in_memory: bool | None
     resources: Mapping[str, float | str] | None
     speculative: bool
     chunk_size: int | None
@@ -162,7 +167,9 @@ class Task(Submittable[P, R]):
         self.cache_key_fn = checked_function(self.name, "cache_key_fn", options.get("cache_key_fn"))
         self.cache_policy = known_policy(self.name, options)
         checked_isolation(options.get("isolation"))
-        self.cache_expiration = options.get("cache_expiration")
+        self.cache_expiration = checked_expiration(self.name, options.get("cache_expiration"))
+        check_flags(self.name, options)
+        check_storage(self.name, options.get("result_storage"))
         checked_serializer(self.name, options.get("result_serializer"))
         checked_storage_key(self.name, options.get("result_storage_key"))
         self.resources = checked_resources(self.name, options.get("resources"))
@@ -302,7 +309,10 @@ class Task(Submittable[P, R]):
             TypeError: There is no such option.
         """
         known_options("task", options, TaskOptions)
-        return Task(self.fn, **cast(TaskOptions, {**self._all_options(), **options}))
+        changed = Task(self.fn, **cast(TaskOptions, {**self._all_options(), **options}))
+        if WARNED_OF & options.keys():
+            warn_of_vain(changed.name, changed.fn, changed.options)
+        return changed
 
     def on_completion(self, hook: Hook) -> Hook:
         """Have a function called when a run is Completed; usable as a decorator."""
@@ -381,7 +391,8 @@ def task(fn: Any = None, /, **options: Any) -> Any:
                 `INPUTS + TASK_SOURCE`, ...; kept results without a policy have `DEFAULT`.
             cache_key_fn: Called with a `TaskRunContext` and the arguments by name; calls with equal
                 keys share a result. Return None not to cache a call.
-            cache_expiration: How long a result may be used; for ever if not given.
+            cache_expiration: How long a result may be used, a timedelta or seconds; for ever if not
+                given.
             isolation: "read_committed": calls with equal keys that run at the same time may each do
                 the work; "serializable": one does, and the others wait for it, in whatever process
                 or machine. None does what the policy says, or the transaction around.
@@ -421,7 +432,12 @@ def task(fn: Any = None, /, **options: Any) -> Any:
 
 
 def _make(options: dict[str, Any], fn: Any) -> Any:
-    return made_of(fn, lambda function: Task(function, **options))
+    def make(function: Any) -> Task[..., Any]:
+        made = Task(function, **options)
+        warn_of_vain(made.name, made.fn, made.options)
+        return made
+
+    return made_of(fn, make)
 
 
 def _ended(run: Run, return_state: bool) -> Any:

@@ -4,6 +4,7 @@ import functools
 import logging
 import re
 import threading
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -343,6 +344,85 @@ def test_a_store_that_breaks_meanwhile_costs_nobody_a_value(
 def test_a_policy_that_tasks_cannot_follow_is_refused() -> None:
     with pytest.raises(UsageError, match="cache_policy='INPUTS'"):
         task(cache_policy="INPUTS")(lambda value: value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"refresh_cache": "yes"}, TypeError),
+        ({"refresh_cache": 3}, TypeError),
+        ({"cache_expiration": "1h"}, TypeError),
+        ({"cache_expiration": True}, TypeError),
+        ({"cache_expiration": float("inf")}, ValueError),
+    ],
+    ids=str,
+)
+def test_options_of_caching_that_make_no_sense_are_refused_by_name(
+    options: dict[str, Any], error: type[Exception]
+) -> None:
+    (name,) = options
+
+    with pytest.raises(error, match=name):
+        task(**options)(lambda: None)
+
+
+def test_results_expire_after_seconds_as_after_a_timedelta() -> None:
+    calls: list[Any] = []
+    short = made(calls, cache_policy=INPUTS, cache_expiration=0)
+    long = made(calls, cache_policy=INPUTS, cache_expiration=3600.0)
+
+    assert states(short, 1, 1) == ["Completed", "Completed"]
+    assert states(long, 2, 2) == ["Completed", "Cached"]
+
+
+@pytest.mark.parametrize("wish", [{"cache_policy": INPUTS}, {"cache_expiration": 60}], ids=str)
+def test_caching_of_what_is_not_kept_is_warned_of_where_it_is_written(wish: Any) -> None:
+    with pytest.warns(UserWarning, match="nothing is cached") as warned:
+
+        @task(persist_result=False, **wish)
+        def work(x: int) -> int:
+            return x
+
+        work.with_options(persist_result=False)
+
+    assert [each.filename for each in warned] == [__file__] * 2
+
+
+def test_an_expiration_of_what_nobody_keeps_is_warned_of_and_not_where_the_flow_keeps_it() -> None:
+    @task(cache_expiration=60)
+    def work(x: int) -> int:
+        return x
+
+    with pytest.warns(UserWarning, match=r"work has a cache_expiration.*cache_policy") as warned:
+        work(1)
+    flow(persist_result=True)(lambda: work(1))()
+
+    assert [each.filename for each in warned] == [__file__]
+
+
+def test_a_policy_that_leaves_out_what_no_parameter_is_called_is_warned_of() -> None:
+    policy = TASK_SOURCE + INPUTS - "debgu"
+
+    with pytest.warns(UserWarning, match=r"'debgu'.*x, debug\. Did you mean 'debug'") as warned:
+
+        @task(cache_policy=policy)
+        def work(x: int, debug: bool = False) -> int:
+            return x
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        task(cache_policy=policy)(lambda **options: options)
+        work.with_options(retries=1)
+    assert [each.filename for each in warned] == [__file__]
+
+
+def test_a_method_whose_policy_leaves_out_self_is_bound_without_a_warning() -> None:
+    class Shop:
+        @task(cache_policy=INPUTS - "self")
+        def work(self, x: int) -> int:
+            return x
+
+    assert states(Shop().work, 1, 1) == ["Completed", "Cached"]
 
 
 def test_a_task_that_was_pickled_still_follows_its_policy() -> None:

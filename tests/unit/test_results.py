@@ -277,6 +277,25 @@ def test_a_serializer_that_does_not_exist_is_refused_with_the_nearest_name(make:
         make(result_serializer="compresed/json")(lambda: 1)
 
 
+@pytest.mark.parametrize("make", [task, flow])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("persist_result", "no"),
+        ("cache_result_in_memory", "x"),
+        ("result_storage", 5),
+        ("result_storage", ["a"]),
+    ],
+)
+def test_options_of_results_that_make_no_sense_are_refused_by_name(
+    make: Any, option: str, value: Any
+) -> None:
+    with pytest.raises(TypeError, match=option):
+        make(**{option: value})(lambda: 1)
+    with pytest.raises(TypeError, match=option):
+        make(lambda: 1).with_options(**{option: value})
+
+
 # Objects that users name.
 
 
