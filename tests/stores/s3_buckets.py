@@ -7,7 +7,7 @@ import bisect
 import hashlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -32,6 +32,7 @@ class Content:
     size: int
     etag: str
     modified_s: float
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def cut(self, start: int, stop: int) -> list[memoryview]:
         """Return the bytes between two offsets, without copies."""
@@ -67,6 +68,7 @@ class Condition:
 @dataclass(slots=True)
 class Upload:
     key: str
+    metadata: Mapping[str, str]
     parts: dict[int, Content] = field(default_factory=dict)
 
 
@@ -152,11 +154,11 @@ class Buckets:
                 at = _behind(bucket.keys, common) if common else at + 1
             return Page(entries=entries, next_key=None)
 
-    def begin(self, name: str, key: str) -> str:
+    def begin(self, name: str, key: str, metadata: Mapping[str, str]) -> str:
         """Return the id of a new upload in parts."""
         with self._lock:
             upload = uuid4().hex
-            self._of(name).uploads[upload] = Upload(key)
+            self._of(name).uploads[upload] = Upload(key, metadata)
             return upload
 
     def add(self, name: str, upload: str, number: int, content: Content) -> None:
@@ -229,6 +231,7 @@ def _joined(upload: Upload, parts: Sequence[tuple[int, str]]) -> Content:
         size=sum(part.size for part in chosen),
         etag=f'"{digest.hexdigest()}-{len(chosen)}"',
         modified_s=time.time(),
+        metadata=upload.metadata,
     )
 
 

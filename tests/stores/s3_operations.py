@@ -13,6 +13,7 @@ from tests.stores.s3_buckets import Buckets, Buffer, Condition, Content, S3Error
 
 PAGE = 1_000
 """Entries of a listing, at most, and keys of one deletion."""
+_METADATA = "x-amz-meta-"
 _XML = {"Content-Type": "application/xml"}
 _SPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
@@ -139,6 +140,7 @@ def _put(request: Request, buckets: Buckets) -> Answer:
 
 def _get(request: Request, buckets: Buckets) -> Answer:
     content = buckets.get(request.bucket, request.key)
+    request.condition.check(content)
     headers = _described(content)
     asked = request.headers.get("range", "")
     if not asked.startswith("bytes="):
@@ -201,7 +203,8 @@ def _entry(key: str, content: Content | None) -> str:
 
 
 def _begin_upload(request: Request, buckets: Buckets) -> Answer:
-    upload = buckets.begin(request.bucket, request.key)
+    metadata = {name: told for name, told in request.headers.items() if name.startswith(_METADATA)}
+    upload = buckets.begin(request.bucket, request.key, metadata)
     return _xml(
         f"<InitiateMultipartUploadResult {_SPACE}><Bucket>{request.bucket}</Bucket>"
         f"<Key>{escape(request.key)}</Key><UploadId>{upload}</UploadId>"
@@ -271,6 +274,7 @@ def _described(content: Content) -> dict[str, str]:
         "Last-Modified": formatdate(content.modified_s, usegmt=True),
         "Content-Type": "binary/octet-stream",
         "Accept-Ranges": "bytes",
+        **content.metadata,
     }
 
 

@@ -12,10 +12,16 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from fsspec.asyn import sync
 
-from fanfold.adapters.results.faults import beyond_end, told, without_conditions
+from fanfold.adapters.results.faults import (
+    beyond_end,
+    refused_condition,
+    told,
+    without_conditions,
+)
 from fanfold.adapters.results.folder import TEMPORARY
 from fanfold.adapters.results.probing import Creation
 from fanfold.adapters.results.reaching import Reach
@@ -23,7 +29,7 @@ from fanfold.ports.results import Buffer, Listed
 from fanfold.values.secrets import hide
 
 BIG_BYTES = 32 << 20
-"""What is bigger goes in parts."""
+"""What is bigger goes in parts, unless it is created: that is one request, of at most S3's 5 GB."""
 PART_BYTES = 8 << 20
 """Each part; more if there would be more than `MOST_PARTS`."""
 MOST_PARTS = 10_000
@@ -37,6 +43,8 @@ _CONNECTIONS = 32
 """botocore's 10 would make the threads of a worker wait for each other."""
 _READ_BYTES = 1 << 20
 _NEW = {"IfNoneMatch": "*"}
+_TRY = "fanfold-try"
+"""Under which an object that was written in parts says by which try."""
 
 T = TypeVar("T")
 
@@ -99,17 +107,17 @@ class S3:
 
     async def _put(self, name: str, parts: Sequence[Buffer], condition: dict[str, str]) -> None:
         size = sum(memoryview(part).nbytes for part in parts)
-        if size > BIG_BYTES:
-            await self._put_in_parts(name, parts, size, condition)
+        if size > BIG_BYTES and not condition:
+            # A condition on what goes in parts is judged at the end. Who loses has to begin anew,
+            # and can't tell what the winner made from what it has made itself.
+            await self._put_in_parts(name, parts, size)
             return
         payload = b"".join(parts)
         await self._ask("put_object", Key=self._key(name), payload=payload, **condition)
 
-    async def _put_in_parts(
-        self, name: str, parts: Sequence[Buffer], size: int, condition: dict[str, str]
-    ) -> None:
-        key = self._key(name)
-        begun = await self._ask("create_multipart_upload", Key=key)
+    async def _put_in_parts(self, name: str, parts: Sequence[Buffer], size: int) -> None:
+        key, mark = self._key(name), {_TRY: uuid4().hex}
+        begun = await self._ask("create_multipart_upload", Key=key, Metadata=mark)
         upload = {"Key": key, "UploadId": begun["UploadId"]}
         each = max(PART_BYTES, -(-size // MOST_PARTS))
         try:
@@ -117,7 +125,7 @@ class S3:
                 self._put_part(upload, number, pieces)
                 for number, pieces in enumerate(_cut(parts, each), 1)
             )
-            await self._complete(upload, sent, size, condition)
+            await self._complete(upload, sent, mark)
         except BaseException:
             with suppress(Exception):
                 await self._ask("abort_multipart_upload", **upload)
@@ -131,16 +139,21 @@ class S3:
         return {"PartNumber": number, "ETag": done["ETag"]}
 
     async def _complete(
-        self, upload: dict[str, str], sent: list[Any], size: int, condition: dict[str, str]
+        self, upload: dict[str, str], sent: list[Any], mark: dict[str, str]
     ) -> None:
+        done = {"Parts": sent}
         try:
-            await self._ask(
-                "complete_multipart_upload", MultipartUpload={"Parts": sent}, **upload, **condition
-            )
+            await self._ask("complete_multipart_upload", MultipartUpload=done, **upload)
         except Exception as error:
-            if told(error)[0] != "NoSuchUpload" or await self._size(upload["Key"]) != size:
+            if told(error)[0] != "NoSuchUpload" or not await self._bears(upload["Key"], mark):
                 raise
             # It was completed by a try whose acknowledgement was lost.
+
+    async def _bears(self, key: str, mark: dict[str, str]) -> bool:
+        with suppress(Exception):  # what made one look counts for more
+            found = await self._ask("head_object", Key=key)
+            return found.get("Metadata", {}).get(_TRY) == mark[_TRY]
+        return False
 
     # Reading.
 
@@ -151,45 +164,51 @@ class S3:
             if await self._size(key) < offset:
                 raise EOFError(f"it ends before byte {offset}")
             return b""
-        if length is not None and length > BIG_BYTES:
-            return await self._read_in_parts(key, offset, bytearray(length), 0, {})
-        wanted = _range(offset, length)
         try:
-            return await self._reach.ask_async(lambda: self._read_first(key, wanted))
+            return await self._reach.ask_async(lambda: self._read_first(key, offset, length))
         except Exception as error:
             if not beyond_end(error):
                 raise
             if offset < 0:
                 # The object is empty, or shorter than that, of which some servers give nothing.
-                return await self._reach.ask_async(lambda: self._read_first(key, {}))
+                return await self._reach.ask_async(lambda: self._read_first(key, 0, None))
             raise EOFError(f"it ends before byte {offset + (length or 1)}") from error
 
-    async def _read_first(self, key: str, wanted: dict[str, Any]) -> Buffer:
-        """Return an object, or a part of it; a big one is read in parts once its size is known."""
+    async def _read_first(self, key: str, offset: int, length: int | None) -> Buffer:
+        """Return an object, or a part of it; what is big in parts, once its size is known."""
+        big = length if length is not None and length > BIG_BYTES else 0
+        wanted = _range(offset, PART_BYTES if big else length)
         answer = await self._once("get_object", Key=key, **wanted)
         size = answer["ContentLength"]
-        if wanted or size <= BIG_BYTES:
+        if big:
+            _check_reaches(answer, offset + big)
+        elif wanted or size <= BIG_BYTES:
             try:
                 content = await answer["Body"].read()
             finally:
                 answer["Body"].close()
             _check_whole(len(content), size)
             return content
-        content = bytearray(size)
+        content = bytearray(big or size)
         await _read_into(memoryview(content)[:PART_BYTES], answer["Body"])
-        same = {"IfMatch": answer["ETag"]}
-        return await self._read_in_parts(key, 0, content, PART_BYTES, same)
-
-    async def _read_in_parts(
-        self, key: str, offset: int, content: bytearray, filled: int, same: dict[str, str]
-    ) -> Buffer:
-        """Fill what isn't yet filled of a content, which begins at an offset of the object."""
-        view = memoryview(content)
-        await _several(
-            self._reach.ask_async(self._reading(key, offset + at, view[at : at + PART_BYTES], same))
-            for at in range(filled, len(content), PART_BYTES)
-        )
+        await self._read_rest(key, offset, content, {"IfMatch": answer["ETag"]})
         return content
+
+    async def _read_rest(
+        self, key: str, offset: int, content: bytearray, same: dict[str, str]
+    ) -> None:
+        """Fill all but the first part of a content, which begins at an offset of the object."""
+        view = memoryview(content)
+        try:
+            await _several(
+                self._reach.ask_async(
+                    self._reading(key, offset + at, view[at : at + PART_BYTES], same)
+                )
+                for at in range(PART_BYTES, len(content), PART_BYTES)
+            )
+        except _Replaced:
+            # Passes where all of it is read again.
+            raise ConnectionError("it was replaced while it was read") from None
 
     def _reading(
         self, key: str, offset: int, view: memoryview, same: dict[str, str]
@@ -201,6 +220,8 @@ class S3:
             except Exception as error:
                 if beyond_end(error):
                     raise EOFError(f"it ends before byte {offset + len(view)}") from error
+                if refused_condition(error):
+                    raise _Replaced from error
                 raise
             if answer["ContentLength"] < len(view):
                 answer["Body"].close()
@@ -210,7 +231,12 @@ class S3:
         return read
 
     async def _size(self, key: str) -> int:
-        return (await self._ask("head_object", Key=key))["ContentLength"]
+        try:
+            return (await self._ask("head_object", Key=key))["ContentLength"]
+        except FileNotFoundError:
+            # The answer has no body, which would say if it is the bucket that isn't there.
+            await self._ask("list_objects_v2", Prefix=key, MaxKeys=1)
+            raise
 
     # Listing and removing.
 
@@ -306,6 +332,10 @@ class _NotRemoved(OSError):
         self.response = {"Error": failure}
 
 
+class _Replaced(Exception):
+    """An object is another than the one of which a part was read; doesn't pass for that part."""
+
+
 async def _several(doing: Iterator[Awaitable[T]]) -> list[T]:
     """Return what comes of each, in that order, of which a few are done at a time.
 
@@ -346,6 +376,14 @@ def _check_whole(found: int, expected: int) -> None:
         raise ConnectionError(f"only {found} of {expected} bytes came")
 
 
+def _check_reaches(answer: dict[str, Any], end: int) -> None:
+    """See that an object ends no earlier, by the answer to who asked for a part of it."""
+    total = answer.get("ContentRange", "").rpartition("/")[2]
+    if answer["ContentLength"] < PART_BYTES or (total.isdigit() and int(total) < end):
+        answer["Body"].close()
+        raise EOFError(f"it ends before byte {end}")
+
+
 def _range(offset: int, length: int | None) -> dict[str, str]:
     if length is not None:
         return {"Range": f"bytes={offset}-{offset + length - 1}"}
@@ -364,8 +402,8 @@ def _cut(parts: Sequence[Buffer], each: int) -> Iterator[list[Buffer]]:
         view = memoryview(part).cast("B")
         while view:
             group.append(view[:room])
-            view = view[room:]
-            room = each - sum(map(len, group))
+            room -= len(group[-1])
+            view = view[len(group[-1]) :]
             if not room:
                 yield group
                 group, room = [], each
