@@ -177,7 +177,7 @@ class S3:
     async def _read_first(self, key: str, offset: int, length: int | None) -> Buffer:
         """Return an object, or a part of it; what is big in parts, once its size is known."""
         big = length if length is not None and length > BIG_BYTES else 0
-        wanted = _range(offset, PART_BYTES if big else length)
+        wanted: dict[str, Any] = _range(offset, PART_BYTES if big else length)
         answer = await self._once("get_object", Key=key, **wanted)
         size = answer["ContentLength"]
         if big:
