@@ -188,7 +188,7 @@ class Flow(Submittable[P, R]):
         machine that shares the history and the result storage.
 
         Args:
-            run_id: The run's whole id.
+            run_id: The run's id, or the beginning of it that no other has.
             return_state: Whether to return the final State instead of the value.
 
         Returns:
@@ -196,11 +196,11 @@ class Flow(Submittable[P, R]):
 
         Raises:
             RunHeld: Somebody drives the run: says who.
-            UsageError: There is no such run of this flow, or it has ended with a value.
-            FanfoldError: What it was called with isn't kept.
+            UsageError: There is no such run of this flow, it has ended with a value, or what it was
+                called with isn't kept or doesn't fit the flow any more.
             Exception: What the flow raises.
         """
-        find = functools.partial(resumption, run_id, self.name, self.fn)
+        find = functools.partial(resumption, run_id, self.name, self.fn, self.validate)
         if self.is_async and not (self.yields and not return_state):
             return self._resumed_async(find, return_state)
         found = find()

@@ -275,6 +275,32 @@ def test_an_unknown_run_and_one_of_another_flow_are_refused() -> None:
         other.resume(run.id)
 
 
+def test_a_run_is_resumed_by_the_beginning_of_its_id() -> None:
+    broken.add(0)
+    run = fails(squares, 1)
+    broken.clear()
+
+    assert squares.resume(run.id[:12]) == 0
+    assert latest().id == run.id
+    fails(lambda **asked: squares("no number", **asked))
+    with pytest.raises(UsageError, match="Several flow runs have an id that begins with"):
+        squares.resume(run.id[:4])
+
+
+def test_a_run_that_does_not_fit_its_flow_any_more_is_left_as_it_was() -> None:
+    broken.add(0)
+    run = fails(squares, 1)
+
+    @flow(name="squares")
+    def changed(count: list[int]) -> None: ...
+
+    with pytest.raises(
+        UsageError, match=r"doesn't fit the flow as it is now, squares\(count: list"
+    ):
+        changed.resume(run.id)
+    assert latest() == run
+
+
 def test_a_run_that_another_called_is_resumed_with_that() -> None:
     @flow
     def outer() -> int:

@@ -106,7 +106,15 @@ def _explained(history: History, text: str) -> Explained:
         )
     run, task = find_run(history, named["run"]), named["task"]
     index = int(re.sub("[,_]", "", named["index"] or "0"))
-    found = find_element(find_tasks(history, run, task), task, index)
+    try:
+        runs = find_tasks(history, run, task)
+    except UsageError as error:
+        if not task.endswith("]"):
+            raise
+        told = f"{error} INDEX is a number, from 0, as in last/parse[17]."
+        raise UsageError(told) from None
+    by_id = f"Write {short(run.id)}/ID[{index}] with one of their ids"
+    found = find_element(runs, task, index, by_id)
     task_run = found.task_run
     told = {
         each.index: each.parts for each in history.read(Keys(flow_run_id=run.id, of=task_run.id))
@@ -135,7 +143,8 @@ def _unknown(found: Found, some: bool) -> str:
         )
     return (
         f"Nothing is recorded of the key of {clean(found.label)}: it has none, as its task keeps "
-        "no results or shares them with none, or it never came to look for one."
+        "no results, shares them with none, or finds them by the name that result_storage_key "
+        "gives their object; or it never came to look for one."
     )
 
 

@@ -133,14 +133,16 @@ def task_runs(history: History, flow_run_ids: tuple[str, ...], task: str) -> lis
 
 
 def find_tasks(history: History, run: FlowRunRecord, task: str) -> list[TaskRunRecord]:
-    """Return all calls and maps of a task in a run, at least one.
+    """Return the calls and maps of a task in a run since it was last resumed, at least one.
+
+    If there is none since then, those from before.
 
     Raises:
         UsageError: There is none; names the nearest one.
     """
     found = task_runs(history, (run.id,), task)
     if found:
-        return found
+        return [each for each in found if each.created_us >= run.resumed_us] or found
     names = {name for each in task_runs(history, (run.id,), "") for name in (each.task, each.name)}
     known = f" It has {', '.join(sorted(names)[:_MOST_NAMED])}." if names else " It has none."
     known = nearest(task, names) or known
@@ -148,13 +150,16 @@ def find_tasks(history: History, run: FlowRunRecord, task: str) -> list[TaskRunR
     raise UsageError(f"Run {clean(run.name)} has no task {clean(task)}{so_far}.{clean(known)}")
 
 
-def find_element(runs: list[TaskRunRecord], task: str, index: int) -> Found:
+def find_element(
+    runs: list[TaskRunRecord], task: str, index: int, by_id: str = "Give --task one of their ids"
+) -> Found:
     """Return the element of a task's runs that an index stands for.
 
     Args:
         runs: All of the task's, at least one.
         task: What was typed for it.
         index: Counted from the beginning of a streamed map; of single calls: which of them.
+        by_id: How one of several maps is named to the command that asks.
 
     Raises:
         UsageError: There is none, or several maps have one.
@@ -169,8 +174,8 @@ def find_element(runs: list[TaskRunRecord], task: str, index: int) -> Found:
         return Found(having[0], index - having[0].first)
     if having:
         raise UsageError(
-            f"{len(having):,} maps of {clean(task)} have an element {index:,}. Give --task one of "
-            f"their ids: {', '.join(each.id for each in having[:_MOST_NAMED])}"
+            f"{len(having):,} maps of {clean(task)} have an element {index:,}. {by_id}: "
+            f"{', '.join(each.id for each in having[:_MOST_NAMED])}"
             f"{' ...' if len(having) > _MOST_NAMED else ''}"
         )
     most = max((each.first + each.count for each in runs if not each.single), default=len(singles))

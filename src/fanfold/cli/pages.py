@@ -82,7 +82,7 @@ class RunAccount:
         run = self.run
         yield Facts(facts=_facts_of_run(run))
         if self.tasks:
-            yield _tasks_table(self.tasks, run.ended_us)
+            yield _tasks_table(self.tasks, run)
         if self.failures:
             yield _failures_table(self.failures)
         if self.subflows:
@@ -211,13 +211,15 @@ class ElementAccount:
 
 
 def run_account(history: History, run: FlowRunRecord) -> RunAccount:
-    """Read what there is to say of a flow run."""
-    groups = history.read(FailureGroups(flow_run_ids=(run.id,), limit=MOST_GROUPS))
+    """Read what there is to say of a flow run; of one that was resumed, since then."""
+    ids, since_us = (run.id,), run.resumed_us
+    groups = history.read(FailureGroups(flow_run_ids=ids, since_us=since_us, limit=MOST_GROUPS))
+    called = subflows(history, run.id)
     return RunAccount(
         run=run,
-        tasks=history.read(TaskTotals(flow_run_ids=(run.id,))),
+        tasks=history.read(TaskTotals(flow_run_ids=ids, since_us=since_us)),
         failures=_failures(history, groups),
-        subflows=subflows(history, run.id),
+        subflows=[each for each in called if each.created_us >= since_us],
     )
 
 
@@ -226,7 +228,12 @@ def task_account(
 ) -> TaskAccount:
     """Read what there is to say of a task, whose calls and maps are given."""
     ids = {each.id for each in task_runs}
-    groups = history.read(FailureGroups(flow_run_ids=(run.id,), limit=LOOKED_AT))
+    question = FailureGroups(
+        flow_run_ids=(run.id,),
+        since_us=min(each.created_us for each in task_runs),
+        limit=LOOKED_AT,
+    )
+    groups = history.read(question)
     mine = [group for group in groups if group.task_run_id in ids][:MOST_GROUPS]
     return TaskAccount(run=run, task_runs=task_runs, failures=_failures(history, mine))
 
@@ -244,7 +251,7 @@ def element_account(history: History, run: FlowRunRecord, found: Found) -> Eleme
         state=StateName(states[0][found.column]) if states else StateName.PENDING,
         element=told[0] if told else None,
         lines=history.read(question),
-        totals=history.read(TaskTotals(flow_run_ids=(run.id,))),
+        totals=history.read(TaskTotals(flow_run_ids=(run.id,), since_us=run.resumed_us)),
     )
 
 
@@ -281,7 +288,7 @@ def _facts_of_run(run: FlowRunRecord) -> list[tuple[str, Cell | str]]:
     ]
 
 
-def _tasks_table(tasks: Sequence[TaskTotal], ended_us: int | None) -> Table:
+def _tasks_table(tasks: Sequence[TaskTotal], run: FlowRunRecord) -> Table:
     rows: list[list[Cell | str | int]] = []
     for each in tasks:
         states = Cell(counted(each.counts), "red" if failed(each.counts) else "")
@@ -290,10 +297,10 @@ def _tasks_table(tasks: Sequence[TaskTotal], ended_us: int | None) -> Table:
         ran = sum(count for state, count in each.counts.items() if state in _RAN)
         mean = span(each.seconds / ran) if ran else ""
         # Of a run that is over nothing goes on, though nobody may have told how its tasks ended.
-        duration = took(each.first_us, each.last_us or ended_us)
+        duration = took(each.first_us, each.last_us or run.ended_us)
         rows.append([each.task, calls, states, retries, duration, mean])
     return Table(
-        heading="Tasks",
+        heading="Tasks since it was resumed" if run.resumed else "Tasks",
         columns=[
             Column(title="Task"),
             Column(title="Runs", right=True, whole=True),

@@ -12,7 +12,7 @@ from fanfold.engine.entrypoints import SCRIPT
 from fanfold.engine.recording import arguments
 from fanfold.flows import Flow
 from fanfold.ports.history import History
-from fanfold.values.errors import FanfoldError, UsageError
+from fanfold.values.errors import UsageError
 from fanfold.values.records import (
     FlowArguments,
     FlowRunRecord,
@@ -34,8 +34,8 @@ def recalled(history: History, record: FlowRunRecord) -> Call:
     """Return the flow of a run, and what it was called with.
 
     Raises:
-        UsageError: The flow can't be found.
-        FanfoldError: What it was called with isn't kept.
+        UsageError: The flow can't be found, what it was called with isn't kept, or doesn't fit the
+            flow as it is now.
     """
     if not record.entrypoint:
         raise UsageError(
@@ -44,15 +44,15 @@ def recalled(history: History, record: FlowRunRecord) -> Call:
         )
     held = history.read(FlowArguments(flow_run_id=record.id))
     if not held:
-        raise FanfoldError(
-            f"What run {clean(record.name)} was called with isn't kept: it holds a secret, can't "
-            "be pickled, is larger than 1 MiB, or didn't fit the flow. Call it with "
-            f"`fanfold run {record.entrypoint} -p ...`."
+        raise UsageError(
+            f"What run {clean(record.name)} was called with isn't kept: {resuming.unkept(record)}. "
+            f"Call it with `fanfold run {record.entrypoint} -p ...`."
         )
     main, payload = arguments.unpacked_flow(held[0])
     look_for(record.entrypoint, record)
     flow: Flow[..., Any] = entrypoints.load(record.entrypoint, Flow, "flow", main=main)
     args, kwargs = arguments.unpacked(payload, script())
+    resuming.fit(record, flow.fn, flow.validate, args, kwargs)
     return Call(flow, args, kwargs, resuming.key_id(history, record))
 
 

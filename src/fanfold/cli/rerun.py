@@ -13,7 +13,7 @@ from fanfold.cli.histories import opened
 from fanfold.cli.recalling import recalled
 from fanfold.cli.tables import json_option
 from fanfold.cli.texts import age, clean, plural
-from fanfold.engine import entrypoints, resuming, settings
+from fanfold.engine import entrypoints, registry, resuming, settings
 from fanfold.engine.context import Again, Replay, ResultOptions, doing_again, tagged
 from fanfold.ports.history import History
 from fanfold.specs import kept_runs
@@ -87,6 +87,7 @@ def resume(run: str, runner: str | None, as_json: bool) -> None:
         resuming.check(record)
         call = recalled(history, record)
         flow = runs.changed(call.flow, runner, None)
+        registry.runner(flow.task_runner)  # before anything is said or taken
         told = _plan(history, record, flow.results, ())
         again = resuming.taken(history, record)
         click.echo(f"Resuming {told}", err=as_json)
@@ -127,11 +128,7 @@ def _plan(
             f"{who}. What it has kept belongs to run {short(record.parent_id)}, which "
             "called it; here all runs again."
         )
-    counts = [
-        (each, each.counts)
-        for run in family(history, record)
-        for each in task_runs(history, (run.id,), "")
-    ]
+    counts = [(each, each.counts) for each in _latest(history, record)]
     whole = sum(sum(each.values()) for _, each in counts)
     is_kept = _keeping(results)
     kept = sum(
@@ -143,13 +140,30 @@ def _plan(
     )
     again = f" Anew runs what came from {anew[0]} on: {', '.join(anew)}." if anew else ""
     if not kept:
-        return f"{who}. Nothing was kept, so all runs again.{again}"
+        nothing = "Nothing else was kept" if anew else "Nothing was kept"
+        return f"{who}. {nothing}, so all runs again.{again}"
     rest = f"{plural(whole - kept, 'element')} run" if whole - kept != 1 else "1 element runs"
+    # A process that died may have committed more than it told of, and less than it called for.
+    died = record.state is StateName.CRASHED
+    about, begun = ("about ", ", what hadn't begun") if died else ("", "")
     # A key may hold the task's code, which only the run itself digests.
     return (
-        f"{who}. Kept are {kept:,} of {plural(whole, 'element')}; {rest} again, and what "
-        f"has other code now.{again}"
+        f"{who}. Kept are {about}{kept:,} of {plural(whole, 'element')}; {rest} again{begun}, and "
+        f"what has other code now.{again}"
     )
+
+
+def _latest(history: History, record: FlowRunRecord) -> list[TaskRunRecord]:
+    """Return the calls and maps of a run and of those that it called, since it was last resumed.
+
+    Of tasks that it hasn't come to since then, those from before.
+    """
+    ids = [run.id for run in family(history, record)]
+    every = [each for run_id in ids for each in task_runs(history, (run_id,), "")]
+    latest = {each.task for each in every if each.created_us >= record.resumed_us}
+    return [
+        each for each in every if each.created_us >= record.resumed_us or each.task not in latest
+    ]
 
 
 def _from(history: History, record: FlowRunRecord, first: str) -> tuple[str, ...]:

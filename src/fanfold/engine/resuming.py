@@ -4,6 +4,8 @@ What is recorded of it and kept of its results counts; the flow's code runs agai
 and finds there what was committed.
 """
 
+import inspect
+import re
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -13,24 +15,28 @@ from typing import Any
 
 from fanfold.engine import loading, registry, settings
 from fanfold.engine.context import Again, Replay, Resumed, current, doing_again, tagged
+from fanfold.engine.entrypoints import SCRIPT
 from fanfold.engine.recording import arguments, recorder, taking
 from fanfold.engine.recording.reaping import tend
 from fanfold.engine.settings.kinds import OFF
 from fanfold.engine.spec import taken_apart
 from fanfold.ports.history import History
 from fanfold.values.errors import (
-    FanfoldError,
     HistoryUnavailable,
     MissingContextError,
+    ParameterTypeError,
     RunHeld,
     UsageError,
 )
 from fanfold.values.records import FlowArguments, FlowRunRecord, FlowRuns
+from fanfold.values.secrets import COVER
 from fanfold.values.states import RESUMABLE
 
 WAIT_S = 10.0
 """How long one who comes second waits to hear who was first: a batch is recorded in 0.1 s."""
 LOOK_S = 0.05
+_BEGINNING = re.compile("[0-9a-f]{4,23}")
+"""Of an id; what the command line takes for one too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,18 +55,21 @@ class Resumption:
             yield
 
 
-def resumption(flow_run_id: str, flow: str, fn: Callable[..., Any]) -> Resumption:
+def resumption(
+    flow_run_id: str, flow: str, fn: Callable[..., Any], validate: Callable[..., Any]
+) -> Resumption:
     """Take a run up by the settings' history.
 
     Args:
-        flow_run_id: Which.
+        flow_run_id: Which: its id, or the beginning of one that no other has.
         flow: Name of the flow that is to go on with it.
         fn: That flow's function.
+        validate: Takes a call's arguments; raises if they don't fit.
 
     Raises:
-        UsageError: There is no such run, it is of another flow, or it can't be resumed.
+        UsageError: There is no such run, it is of another flow, it can't be resumed, or what it was
+            called with isn't kept or doesn't fit the flow any more.
         RunHeld: Somebody drives it.
-        FanfoldError: What it was called with isn't kept.
         HistoryUnavailable: The history can't be reached.
     """
     loading.refuse(f"flow {flow}")
@@ -71,9 +80,10 @@ def resumption(flow_run_id: str, flow: str, fn: Callable[..., Any]) -> Resumptio
     try:
         with suppress(HistoryUnavailable):  # dead runs are told apart all the same
             tend(history, url, settings.home())
-        record = taking.recorded(history, flow_run_id)
+        record = _meant(history, flow_run_id)
         if record is None:
             raise UsageError(f"There is no flow run {flow_run_id} in the history {url}.")
+        flow_run_id = record.id
         if record.flow != flow:
             raise UsageError(
                 f"Flow run {flow_run_id} is one of {record.flow}, not of {flow}. Resume it by the "
@@ -81,6 +91,7 @@ def resumption(flow_run_id: str, flow: str, fn: Callable[..., Any]) -> Resumptio
             )
         check(record)
         args, kwargs = _called_with(history, record, fn)
+        fit(record, fn, validate, args, kwargs)
         again = taken(history, record)
         return Resumption(args=args, kwargs=kwargs, tags=record.tags, again=again)
     finally:
@@ -151,15 +162,62 @@ def key_id(history: History, record: FlowRunRecord) -> str:
     return record.id
 
 
+def fit(
+    record: FlowRunRecord,
+    fn: Callable[..., Any],
+    validate: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
+    """Raise UsageError if a flow can't be called any more as a run called it.
+
+    Args:
+        record: The run.
+        fn: The flow's function as it is now.
+        validate: Takes a call's arguments; raises if they don't fit.
+        args: What the run was called with.
+        kwargs: Alike.
+    """
+    try:
+        validate(*args, **kwargs)
+    except (UsageError, TypeError) as error:
+        now = str(inspect.signature(fn)).replace(f"{SCRIPT}.", "")
+        raise UsageError(
+            f"What flow run {record.name} ({record.id}) was called with doesn't fit the flow as it "
+            f"is now, {record.flow}{now}: {error}"
+        ) from None
+
+
+def unkept(record: FlowRunRecord) -> str:
+    """Return why it isn't kept what a run was called with, as far as can be told."""
+    if record.problem is not None and record.problem.kind.endswith(ParameterTypeError.__name__):
+        return "it didn't fit the flow"
+    if any(COVER in shown for shown in record.parameters.values()):
+        return "it holds a secret"
+    return "it can't be pickled, or is larger than 1 MiB"
+
+
+def _meant(history: History, run_id: str) -> FlowRunRecord | None:
+    """Return the run of an id, or of the beginning of one."""
+    record = taking.recorded(history, run_id)
+    if record is not None or _BEGINNING.fullmatch(run_id) is None:
+        return record
+    found = history.read(FlowRuns(id_prefix=run_id, limit=2))
+    if len(found) > 1:
+        raise UsageError(
+            f"Several flow runs have an id that begins with {run_id}: give more of it."
+        )
+    return found[0] if found else None
+
+
 def _called_with(
     history: History, record: FlowRunRecord, fn: Callable[..., Any]
 ) -> arguments.Packed:
     held = history.read(FlowArguments(flow_run_id=record.id))
     if not held:
-        raise FanfoldError(
-            f"What flow run {record.name} ({record.id}) was called with isn't kept: it holds a "
-            "secret, can't be pickled, is larger than 1 MiB, or didn't fit the flow. Call the flow "
-            "again instead."
+        raise UsageError(
+            f"What flow run {record.name} ({record.id}) was called with isn't kept: "
+            f"{unkept(record)}. Call the flow again instead."
         )
     function, given, named = taken_apart(fn)
     _, payload = arguments.unpacked_flow(held[0])

@@ -133,6 +133,7 @@ class DetailChecks(OnPlaces):
             group(1, "", "", "by hand", (TASK, 2)),
         ]
         assert history.read(FailureGroups(flow_run_ids=(RUN,), limit=1)) == groups[:1]
+        assert history.read(FailureGroups(flow_run_ids=(RUN,), since_us=T0_US + 99)) == []
 
     def test_parts_of_keys_are_told_as_they_were_recorded(self, history: History) -> None:
         """First those that all elements share; what was told last of one counts."""

@@ -289,6 +289,11 @@ class RunChecks(OnPlaces):
         ]  # fmt: skip
         totals = history.read(TaskTotals(flow_run_ids=(RUN, OTHER)))
         assert [total.flow_run_id for total in totals] == [OTHER, RUN, RUN]
+        later = history.read(TaskTotals(flow_run_ids=(RUN,), since_us=T0_US + 2))
+        assert [(total.task, total.runs, total.retries) for total in later] == [
+            ("parse", 1, 2),
+            ("load", 1, 1),
+        ]
 
     def test_chunks_come_in_the_order_in_which_they_came_home(self, history: History) -> None:
         """Every field comes back."""

@@ -53,6 +53,11 @@ class FlowRunRecord:
     driver_since_us: int = 0
     """Since when they do; 0 where an older version recorded it."""
 
+    @property
+    def resumed_us(self) -> int:
+        """When it was resumed last; 0 if it never was. What it ran before was made before."""
+        return self.driver_since_us if self.resumed else 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRunRecord:
@@ -211,6 +216,8 @@ class TaskTotals(Query["TaskTotal"]):
     """Sums over all calls and maps of each task of some flow runs, in the order of their first."""
 
     flow_run_ids: tuple[str, ...]
+    since_us: int = 0
+    """Of calls and maps that were made then or later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +280,8 @@ class FailureGroups(Query["FailureGroup"]):
     """Failures of elements by task, type and first frame, the most frequent first."""
 
     flow_run_ids: tuple[str, ...]
+    since_us: int = 0
+    """Of calls and maps that were made then or later."""
     limit: int = 20
 
 

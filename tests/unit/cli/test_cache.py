@@ -404,7 +404,11 @@ def test_what_no_key_is_recorded_of_is_told(history: History) -> None:
     assert "it has none" in run("cache", "explain", "last/plain", code=2).stderr
     assert "first 100 elements" in run("cache", "explain", "last/double[149]", code=2).stderr
     assert "names no call" in run("cache", "explain", "last", code=2).stderr
+    assert "INDEX is a number" in run("cache", "explain", "last/double[x]", code=2).stderr
     assert explained("last/double[99]")["calls"][0]["index"] == 99
+    twice = ran(history, lambda: (mapped(), mapped()))
+    several = run("cache", "explain", "last/double[0]", code=2).stderr
+    assert f"Write {twice[:12]}/ID[0] with one of their ids: " in several
 
 
 def test_a_terminal_shows_what_differs(history: History, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,8 +222,8 @@ def test_a_retry_without_arguments_says_why_not(project: Project) -> None:
 
     ended = project.does("retry", "last")
 
-    assert ended.code == 1
-    assert "was called with isn't kept: it holds a secret, can't be pickled" in ended.err
+    assert ended.code == 2
+    assert "called with isn't kept: it can't be pickled, or is larger than 1 MiB. " in ended.err
     assert len(project.runs()) == 1
 
 
@@ -358,6 +358,40 @@ def test_a_resumed_run_is_the_same_run_and_runs_only_what_is_left(project: Proje
     assert "Resumed\t1 time, last " in shown.out
 
 
+def test_of_a_run_that_failed_again_when_it_was_resumed_its_last_try_is_told(
+    project: Project,
+) -> None:
+    project.runs_as_script("alone")
+
+    project.does("resume", "last")
+    again = project.does("resume", "last")
+
+    assert again.code == 1
+    assert "Kept are 14 of 15 elements; 1 element runs again" in again.out
+    shown = project.does("show", "last").out
+    assert "parse\t5\t4 Cached (80 %), 1 Failed" in shown
+    assert "1\tparse\t3\tValueError: bad point 3" in shown
+    assert "State\tCached" in fanfold(project.folder, "cache", "explain", "last/parse[0]").out
+
+
+def test_a_run_that_cannot_go_on_as_it_was_called_is_left_as_it_was(project: Project) -> None:
+    project.runs_as_script("alone")
+    (before,) = project.runs()
+    no_runner = project.does("resume", "last", "--runner", "nope")
+    file = project.folder / "pipeline.py"
+    file.write_text(
+        file.read_text().replace("def alone(count: int)", "def alone(count: list[int])")
+    )
+
+    ended = project.does("resume", "last")
+
+    assert (ended.code, no_runner.code) == (2, 2)
+    assert "Resuming" not in no_runner.out
+    assert "doesn't fit the flow as it is now, alone(count: list[int]): The flow alone" in ended.err
+    assert "Traceback" not in ended.err
+    assert project.runs() == [before]
+
+
 def test_a_run_of_which_nothing_is_kept_says_so_before_it_is_resumed(project: Project) -> None:
     project.runs_as_script("unkept")
     project.repair()
@@ -417,6 +451,8 @@ def test_a_retry_from_a_task_runs_it_and_what_came_after_it(project: Project) ->
     assert "Kept are 5 of 15 elements; 10 elements run again" in ended.out
     anew = [f"{task} {x}" for task in ("parse", "prepare") for x in range(5)]
     assert project.calls() == anew
+    from_first = project.does("retry", "last", "--from", "drawn")
+    assert "Nothing else was kept, so all runs again." in from_first.out
 
 
 def test_ways_to_retry_exclude_each_other_and_from_names_a_task(project: Project) -> None:

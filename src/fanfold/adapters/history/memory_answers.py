@@ -79,7 +79,7 @@ def _(query: TaskRuns, tables: Tables) -> list[TaskRunRecord]:
 def _(query: TaskTotals, tables: Tables) -> list[TaskTotal]:
     groups: dict[tuple[str, str], list[TaskRun]] = {}
     for _key, run in sorted(tables.task_runs.items()):
-        if run.made.flow_run_id in query.flow_run_ids:
+        if run.made.flow_run_id in query.flow_run_ids and run.made.at_us >= query.since_us:
             groups.setdefault((run.made.flow_run_id, run.made.task), []).append(run)
     # Stable: of equal times, the one whose first task run has the lowest id stays in front.
     return sorted(map(_total, groups.values()), key=lambda total: total.first_us)
@@ -129,8 +129,10 @@ def _(query: Elements, tables: Tables) -> list[ElementRecord]:
 def _(query: FailureGroups, tables: Tables) -> list[FailureGroup]:
     groups: dict[tuple[str, ...], list[ElementTold]] = {}
     for told in _told(tables):
-        if told.flow_run_id in query.flow_run_ids and told.state in rules.FAILURES:
-            task = tables.task_runs[told.task_run_id].made.task
+        made = tables.task_runs[told.task_run_id].made
+        wanted = told.flow_run_id in query.flow_run_ids and made.at_us >= query.since_us
+        if wanted and told.state in rules.FAILURES:
+            task = made.task
             kind, where = (told.problem.kind, told.problem.where) if told.problem else ("", "")
             key = (told.flow_run_id, task, told.state.label, kind, where)
             groups.setdefault(key, []).append(told)

@@ -79,8 +79,9 @@ def task_totals(session: Session, query: TaskTotals) -> list[TaskTotal]:
         "select task_runs.flow_run_id, task, cast(sum(more) as bigint) from ("
         "select task_run_id, sum(attempts - 1) as more from elements"
         f" where {among} and attempts > 1 group by task_run_id"
-        ") as tried join task_runs on id = task_run_id group by task_runs.flow_run_id, task",
-        parameters,
+        ") as tried join task_runs on id = task_run_id where created_us >= ?"
+        " group by task_runs.flow_run_id, task",
+        (*parameters, query.since_us),
     )
     for flow_run_id, task, more in retries:
         sums[flow_run_id, task].retries = more
@@ -108,9 +109,9 @@ def _add_ended(session: Session, query: TaskTotals, sums: dict[tuple[str, str], 
     rows = session.rows(
         "select flow_run_id, task, counts, count(*), sum(seconds), min(created_us), min(id),"
         " max(ended_us), sum(cpu_s), max(peak_bytes), max(rise_bytes) from task_runs"
-        f" where {among} and ended_us is not null"
+        f" where {among} and ended_us is not null and created_us >= ?"
         " group by flow_run_id, task, counts",
-        parameters,
+        (*parameters, query.since_us),
     )
     for flow_run_id, task, counts, runs, seconds, first_us, first_id, last_us, *costs in rows:
         total = _sum(sums, (flow_run_id, task), (first_us, first_id))
@@ -126,8 +127,8 @@ def _add_open(session: Session, query: TaskTotals, sums: dict[tuple[str, str], _
     among, parameters = session.dialect.among("flow_run_id", query.flow_run_ids)
     rows = session.rows(
         "select id, flow_run_id, task, count, created_us from task_runs"
-        f" where {among} and ended_us is null",
-        parameters,
+        f" where {among} and ended_us is null and created_us >= ?",
+        (*parameters, query.since_us),
     )
     told = told_so_far(session, {row[0]: row[3] for row in rows})
     for id_, flow_run_id, task, count, created_us in rows:
@@ -164,10 +165,10 @@ def failure_groups(session: Session, query: FailureGroups) -> list[FailureGroup]
         f" where {among} and state in ({failures})"
         " group by elements.flow_run_id, state, coalesce(problem_kind, ''),"
         " coalesce(problem_where, ''), task_run_id"
-        ") as alike join task_runs on id = task_run_id"
+        ") as alike join task_runs on id = task_run_id where created_us >= ?"
         " group by alike.flow_run_id, task, state, kind, place"
         " order by total desc, lowest limit ?",
-        (*parameters, query.limit),
+        (*parameters, query.since_us, query.limit),
     )
     return [_group(session, row) for row in rows]
 
