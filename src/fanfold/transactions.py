@@ -14,8 +14,9 @@ run in other processes `get_transaction()` is None; they are part of it all the 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +98,20 @@ async def atransaction(
 ) -> AsyncGenerator[Transaction]:
     """Open a transaction for the block, as `transaction` does, without blocking the loop."""
     opened = _opened(key, store, commit_mode, isolation_level, overwrite, write_on_commit, logger)
-    await asyncio.to_thread(opened.begin)
+    await opened.begin_async()
     try:
         with inside(opened):
             yield opened
     except BaseException:
-        await asyncio.shield(asyncio.to_thread(_fail, opened))
+        await _to_the_end(_fail, opened)
         raise
-    await asyncio.to_thread(_end, opened)
+    await _to_the_end(_end, opened)
+
+
+async def _to_the_end(function: Callable[[Transaction], None], opened: Transaction) -> None:
+    """Call a function in a thread, which goes on even if nobody waits for it any more."""
+    loop, here = asyncio.get_running_loop(), copy_context()
+    await asyncio.shield(loop.run_in_executor(None, lambda: here.run(function, opened)))
 
 
 def _opened(

@@ -17,6 +17,7 @@ import pytest
 from fanfold import INPUTS, flow, task
 from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.cache_policies import TASK_SOURCE
+from fanfold.engine.results.records import TransactionRecord
 from fanfold.futures import as_completed
 from fanfold.ports.results import ResultStore
 from fanfold.task_runners import ThreadPoolTaskRunner
@@ -356,6 +357,73 @@ def test_an_async_transaction_waits_without_stopping_the_loop() -> None:
     asyncio.run(around())
 
     assert order in ([1, 1, 2, 2], [2, 2, 1, 1])
+
+
+async def briefly_open(order: list[str]) -> None:
+    async with atransaction(key="k", isolation_level="serializable", overwrite=True) as txn:
+        order.append("begun")
+        await asyncio.sleep(0)
+        txn.stage("made")
+    order.append("over")
+
+
+def test_async_transactions_that_wait_leave_the_threads_of_the_loop_to_who_is_open() -> None:
+    order: list[str] = []
+
+    async def around() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        await asyncio.gather(*[briefly_open(order) for _ in range(3)])
+
+    asyncio.run(around())
+
+    assert Counter(order) == {"begun": 3, "over": 3}
+
+
+def test_whoever_stops_waiting_for_a_transaction_is_not_given_its_lease_later() -> None:
+    order: list[str] = []
+
+    async def around() -> None:
+        with opened("k"):
+            waiting = asyncio.create_task(briefly_open(order))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        await briefly_open(order)
+
+    asyncio.run(around())
+
+    assert order == ["begun", "over"]
+
+
+def test_who_is_stopped_while_it_looks_for_the_record_gives_the_lease_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[str] = []
+    looks, go_on = threading.Event(), threading.Event()
+
+    def look(_: TransactionRecord) -> bool:
+        looks.set()
+        return not go_on.wait(DEADLINE_S)
+
+    async def around() -> None:
+        async with atransaction(key="k", isolation_level="serializable"):
+            raise AssertionError("it was entered")
+
+    async def stopped() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(TransactionRecord, "exists", look)
+            looking = asyncio.create_task(around())
+            await asyncio.to_thread(looks.wait, DEADLINE_S)
+            looking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await looking
+            go_on.set()
+        await briefly_open(order)
+
+    asyncio.run(stopped())
+
+    assert order == ["begun", "over"]
 
 
 def test_tasks_inside_hold_their_keys_until_the_transaction_is_over() -> None:

@@ -120,10 +120,33 @@ class Clerk:
         except BaseException:
             self.close(owner)
             raise
-        lease, error = answers[0]
-        if error is not None:
-            raise error
-        return lease
+        return _granted(*answers[0])
+
+    async def hold_async(self, store: ResultStore, prefix: str, *, holder: object) -> Lease | None:
+        """Do as `hold` does in the running loop, whose threads stay free for who has the lease.
+
+        Raises:
+            StoreError: It can't be claimed.
+        """
+        import asyncio  # 10 ms, which only async code needs
+
+        answers: list[tuple[Lease | None, Exception | None]] = []
+        owner, told, loop = object(), asyncio.Event(), asyncio.get_running_loop()
+
+        def tell(lease: Lease | None, error: Exception | None) -> None:
+            answers.append((lease, error))
+            try:
+                loop.call_soon_threadsafe(told.set)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                self.close(owner)
+
+        self.want(store, prefix, tell, owner=owner, holder=holder)
+        try:
+            await told.wait()
+        except BaseException:  # it may have been granted already
+            self.close(owner)
+            raise
+        return _granted(*answers[0])
 
     def detach(self, leases: Iterable[Lease]) -> None:
         """Let leases outlive their owner: they belong to a commit, which releases them."""
@@ -251,6 +274,12 @@ class Clerk:
         with self._changed:
             if held.lease in self._held:
                 self._schedule(held, self._renew_s)
+
+
+def _granted(lease: Lease | None, error: Exception | None) -> Lease | None:
+    if error is not None:
+        raise error
+    return lease
 
 
 @OnePerProcess

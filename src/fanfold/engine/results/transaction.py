@@ -193,14 +193,41 @@ class Transaction:
 
         Under `SERIALIZABLE` it waits until no other one of its key is open, wherever that may be.
         """
-        if self._record is not None and self.isolation_level is IsolationLevel.SERIALIZABLE:
+        if self._waits:
             store, claimed = self._record.store, self._record.claimed
             self._lease = clerk().hold(store, claimed, holder=self.outermost)
         try:
-            there = self._record is not None and not self.overwrite and self._record.exists()
+            there = self._is_there()
         except BaseException:
             self._give_back()
             raise
+        self._enter(there)
+
+    async def begin_async(self) -> None:
+        """Do so without blocking the loop; no thread of it waits for others of its key."""
+        import asyncio  # 10 ms, which only async code needs
+
+        if self._waits:
+            store, claimed = self._record.store, self._record.claimed
+            self._lease = await clerk().hold_async(store, claimed, holder=self.outermost)
+        try:
+            there = await asyncio.to_thread(self._is_there)
+        except BaseException:
+            self._give_back()
+            raise
+        self._enter(there)
+
+    @property
+    def _waits(self) -> bool:
+        """Whether no other one of its key may be open."""
+        serial = self.isolation_level is IsolationLevel.SERIALIZABLE
+        return self._record is not None and serial
+
+    def _is_there(self) -> bool:
+        """Return whether its record is there, and may stay."""
+        return self._record is not None and not self.overwrite and self._record.exists()
+
+    def _enter(self, there: bool) -> None:
         self.state = TransactionState.COMMITTED if there else TransactionState.ACTIVE
         if there:
             self._give_back()
