@@ -303,6 +303,19 @@ def test_a_result_that_cannot_be_stored_is_only_not_kept(
     assert all("A result of locks isn't kept" in line for line in warnings_of(caplog))
 
 
+class Stays:
+    def __reduce__(self) -> Any:
+        raise TypeError("It stays here.")
+
+
+def test_a_warning_ends_with_one_full_stop_whatever_its_error_ends_with(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    task(lambda: Stays(), name="stays", cache_policy=INPUTS)()
+
+    assert warnings_of(caplog) == ["A result of stays isn't kept: It stays here."]
+
+
 @pytest.mark.parametrize("way", ["called", "submitted", "mapped", "needed"])
 def test_a_stored_result_that_is_gone_is_made_again(fanfold_home: Path, way: str) -> None:
     calls: list[Any] = []

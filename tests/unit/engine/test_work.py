@@ -332,3 +332,39 @@ def test_a_chunk_that_is_run_again_stops_where_its_first_try_did(tmp_path: Path)
     assert labels(second) == ["Completed"] * 2
     assert load_stored(values) == [0, 1]
     assert second.staged == first.staged
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_chunk_of_equal_keys_that_is_run_again_gets_as_far_as_before(
+    tmp_path: Path, is_async: bool
+) -> None:
+    # Given a try that stopped when two values were made, which more elements than that have
+    store = FsspecStore(str(tmp_path))
+    items = [0] * ASYNC_WIDTH + [1] * ASYNC_WIDTH + [2] * ASYNC_WIDTH
+    calls: list[int] = []
+    site = Site()
+
+    def square(n: int) -> int:
+        calls.append(n)
+        site.stops = len(calls) == 2
+        return n * n
+
+    async def later(n: int) -> int:
+        return square(n)
+
+    cache = CacheSpec(
+        key=lambda spec, arguments: arguments["n"].to_bytes(16, "big"),
+        store=store,
+        folder="t",
+        lookup=Lookup.merge(store, []),
+    )
+    spec = spec_of(later if is_async else square, cache=cache, is_async=is_async)
+    first, _ = worked(spec, items, site, rerun=True)
+
+    # When the cluster runs it again, with nothing to stop it
+    second, values = worked(spec, items, rerun=True)
+
+    # Then it makes nothing anew, and stops once it has found both
+    assert (calls, first.staged) == ([0, 1], second.staged)
+    assert first.reached == second.reached == (2 if is_async else 1) * ASYNC_WIDTH + (not is_async)
+    assert set(load_stored(values)) == {0, 1}

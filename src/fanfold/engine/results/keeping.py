@@ -79,13 +79,13 @@ class Keeper:
         """What keys of elements were made from, by position."""
         told = isinstance(cache.key, InParts) and cache.key.told() is not None
         self._to_tell = among_first(work.batch.spans, FIRST_TOLD) if told else 0
-        self.done_before = len(Index(tables=self.staged))
-        """Elements that an earlier try of this chunk got done; this one stops behind them."""
+        self._not_met = self._repeated.keys() if self._repeated is not None else set[bytes]()
+        """Keys of what an earlier try of this chunk got done; this one stops behind the last."""
 
     @property
     def caught_up(self) -> bool:
         """Whether an earlier try got something done, and this one has found all of it."""
-        return self._repeated is not None and not self.done_before
+        return self._repeated is not None and not self._not_met
 
     def find(self, arguments: dict[str, Any]) -> tuple[bytes | None, Answer]:
         """Return an element's key, and its value where it is known already.
@@ -114,7 +114,7 @@ class Keeper:
         now = time.time()
         mine = self._repeated.find(key, now) if self._repeated is not None else None
         if mine is not None:
-            self.done_before -= 1
+            self._not_met.discard(key)
         elif self._work.known is not None:
             mine = self._work.known.find(key, now)
         mine = self._accepted(mine)
@@ -142,7 +142,7 @@ class Keeper:
             if sum(map(size_bytes, payload)) > BIG_BYTES:
                 return self._put_big(key, codec, payload, value)
         except Exception as error:  # the value goes home all the same, only the copy is missing
-            self.warn(f"A result of {self._spec.info.name} isn't kept: {error}.")
+            self.warn(f"A result of {self._spec.info.name} isn't kept: {error}")
             return value
         record = self._segment.append(key, payload, codec, self._expiry(), StateName.COMPLETED)
         if self._several:
@@ -164,13 +164,14 @@ class Keeper:
         try:
             self._cache.store.write(self._name, parts)
         except Exception as error:  # the run has its values, only the copies are missing
-            self.warn(f"Results of {self._spec.info.name} aren't kept: {error}.")
+            self.warn(f"Results of {self._spec.info.name} aren't kept: {error}")
             self._take_back(values, parts)
             return
         self.staged[self._name] = self._segment.packed
 
     def warn(self, message: str) -> None:
-        """Say something once."""
+        """Say something once; errors in it may end with a full stop or not."""
+        message = f"{message.rstrip('.')}."
         if message not in self.warnings:
             self.warnings.append(message)
 
@@ -272,7 +273,7 @@ class Keeper:
 
     def _complain(self, what: str, error: Exception) -> None:
         told = str(error) if what in str(error) else f"{what} can't be read: {error}"
-        self.warn(f"A result of {self._spec.info.name} is made again. {told.rstrip('.')}.")
+        self.warn(f"A result of {self._spec.info.name} is made again. {told}")
 
     @cached_property
     def _serializer(self) -> Any:
@@ -361,10 +362,10 @@ class Keeper:
         except KeyNotStable as error:
             if error.strict:
                 raise
-            self.warn(f"{self._spec.info.name} runs uncached: {error}.")
+            self.warn(f"{self._spec.info.name} runs uncached: {error}")
         except Exception as error:  # the call goes on, only without a key
             told = f"its key could not be made: {type(error).__name__}: {error}"
-            self.warn(f"{self._spec.info.name} runs uncached: {told}.")
+            self.warn(f"{self._spec.info.name} runs uncached: {told}")
         return None
 
     def _key_in_parts(self, arguments: dict[str, Any]) -> bytes | None:
@@ -392,7 +393,7 @@ class Keeper:
             try:
                 self.staged[name] = segments.staged(store, name, self._cache.secret)
             except segments.Damaged as error:  # whoever wrote that, it wasn't this chunk
-                self.warn(f"{store}: {error}. What it names is made again.")
+                self.warn(f"{store}: {str(error).rstrip('.')}. What it names is made again")
         return Lookup.merge(store, [Index(tables=self.staged)]) if self.staged else None
 
 

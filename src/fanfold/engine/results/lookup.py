@@ -134,6 +134,11 @@ class Lookup:
     def __len__(self) -> int:
         return sum(map(len, self.tables))
 
+    def keys(self) -> set[bytes]:
+        """Return all keys, expired or not."""
+        every = b"".join(table.keys for table in self.tables)
+        return {every[start : start + 16] for start in range(0, len(every), 16)}
+
     def row(self, key: bytes) -> Row | None:
         """Return what was written last under a key of 16 bytes, expired or not."""
         newest = None
