@@ -363,9 +363,9 @@ def _call_key(info: RunInfo, bound: Bound, stream: str, folder: str) -> CallKey:
     if not isinstance(owner, FlowRun) or not info.key_run_id:
         # Outside of flows nothing is resumed, and what an element calls runs again with it.
         return CallKey(run=info.id, folder=folder, nth=0)
-    call = ("call", folder, info.single, alike(bound.layout.static()))
-    nth = owner.nth_of(call, stream)
-    return CallKey(run=info.key_run_id, folder=folder, nth=nth, first=info.first)
+    call = ("call", folder, alike(info.single, bound.layout, bound.sources.columns))
+    (*_, like), nth = owner.nth_of(call, stream)
+    return CallKey(run=info.key_run_id, folder=folder, like=like, nth=nth, first=info.first)
 
 
 def _object_name(template: str, spec: TaskSpec, arguments: dict[str, Any]) -> str:

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +193,66 @@ def test_a_call_that_is_new_in_the_code_moves_no_other() -> None:
     draws.resume(run.id)
 
     assert calls == ["new", "end"]
+
+
+@dataclass(frozen=True)
+class Row:
+    id: int
+    day: date
+
+
+def pair(first: Any, second: Any) -> Any:
+    return pytest.param([first, second], id=type(first).__name__)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        pair({"id": 1}, {"id": 2}),
+        pair(Row(1, date(2024, 1, 1)), Row(2, date(2024, 1, 1))),
+        pair([1, ["x"]], [1, ["y"]]),
+    ],
+)
+@pytest.mark.parametrize("mapped", [False, True])
+def test_calls_in_another_order_are_replayed_by_what_they_are_called_with(
+    order: list[Any], mapped: bool
+) -> None:
+    @flow
+    def draws() -> list[Any]:
+        values = [drawn.map([each]).result() if mapped else drawn(each) for each in order]
+        called("end")
+        return values
+
+    broken.add("end")
+    run = fails(draws)
+    broken.clear()
+    order.reverse()
+    calls.clear()
+
+    draws.resume(run.id)
+
+    assert calls == ["end"]
+
+
+def test_maps_that_begin_otherwise_are_each_replayed_and_one_that_has_grown_runs_its_end() -> None:
+    days, more = ["a", "b"], ["b", "b"]
+
+    @flow(task_runner="inline")
+    def draws() -> list[Any]:
+        values = [drawn.map(days).result(), drawn.map(more).result()]
+        called("end")
+        return values
+
+    broken.add("end")
+    run = fails(draws)
+    broken.clear()
+    days.append("c")
+    calls.clear()
+
+    values = draws.resume(run.id)
+
+    assert sorted(calls) == ["c", "end"]
+    assert len({*values[0][:2], *values[1]}) == 4
 
 
 def test_calls_that_share_nothing_run_anew_in_a_run_of_its_own() -> None:

@@ -63,6 +63,12 @@ def hollow(items: Collection[Any], kind: Kind) -> bool:
     return False
 
 
+def held_in(value: Any) -> Collection[Any] | None:
+    """Return what a container holds, keys of dicts too; None for what isn't looked into."""
+    opener = _opener(type(value))
+    return None if opener is None else opener(value)[0]
+
+
 def is_model(value: Any) -> bool:
     """Return whether it is a pydantic model: those can be walked, but are one value."""
     return _is_pydantic(type(value))

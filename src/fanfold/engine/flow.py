@@ -96,7 +96,7 @@ class FlowRun(Owner):
         """Stops the flow's own code."""
         self._executions: WeakSet[Any] = WeakSet()
         self._calls: Counter[Any] = Counter()
-        self._streamed: dict[str, int] = {}
+        self._streamed: dict[str, tuple[Any, int]] = {}
         self._finished: dict[Any, State] = {}
         show()
         watching.begin()
@@ -204,19 +204,20 @@ class FlowRun(Owner):
             self._calls[key] += 1
             return key, self._calls[key]
 
-    def nth_of(self, key: Any, stream: str) -> int:
-        """Return which of equal calls and maps of the current try one is, from 1.
+    def nth_of(self, key: Any, stream: str) -> tuple[Any, int]:
+        """Return which of equal calls and maps of the current try one is, from 1, and their key.
 
         Args:
             key: What they have in common.
-            stream: Id of the streamed map that it is a part of: all of its parts are one.
+            stream: Id of the streamed map that it is a part of: all of its parts are one, which has
+                the key of the first.
         """
         if stream in self._streamed:
             return self._streamed[stream]
-        _, nth = self.nth_call(key)
+        counted = self.nth_call(key)
         if stream:
-            self._streamed[stream] = nth
-        return nth
+            self._streamed[stream] = counted
+        return counted
 
     def finished(self, call: Any) -> State | None:
         """Return what an earlier try's call came to, if it was kept."""
