@@ -402,7 +402,7 @@ def test_a_name_outside_of_the_storage_is_refused(name: str, results: Path) -> N
 def test_a_name_that_cannot_be_filled_in_is_told_with_what_there_is() -> None:
     work = counted([], result_storage_key="{parameters[y]}")
 
-    with pytest.raises(UsageError, match="The parameters of the call are: x"):
+    with pytest.raises(UsageError, match="the parameters of the call are: x"):
         work(1)
     with pytest.raises(TypeError, match="is a string"):
         counted([], result_storage_key=3)
