@@ -5,9 +5,11 @@ import socket
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from fanfold.adapters.results.faults import BUDGET_S, Patience, advice, denied, passing
 from fanfold.adapters.results.reaching import Reach, Trying
+from fanfold.adapters.results.remote import Remote
 
 
 class ClientError(Exception):
@@ -169,6 +171,15 @@ def test_what_a_storage_refuses_is_an_answer_too(answer: Exception, lost: bool) 
         Trying(reach).after(answer)
 
     assert reach.lost == lost
+
+
+def test_an_empty_listing_is_no_answer_for_some_list_nothing_where_they_cannot_connect() -> None:
+    place = Remote(MemoryFileSystem(), "/none", lambda: "memory://none")
+    place.reach.lost = True
+
+    listed = list(place.names(""))
+
+    assert listed == [] and place.reach.lost
 
 
 def test_one_request_that_fails_while_others_are_answered_loses_no_storage(

@@ -137,8 +137,7 @@ def passing(error: BaseException) -> bool:
 
 def answered(error: BaseException) -> bool:
     """Return whether an error that won't pass is what the storage itself has said."""
-    said = told(error) != ("", 0) or isinstance(error, FileNotFoundError | FileExistsError)
-    return said and not passing(error)
+    return told(error) != ("", 0) and not passing(error)
 
 
 def denied(error: BaseException) -> bool:

@@ -39,7 +39,7 @@ class Remote:
     def __init__(self, system: Any, root: str, told: Callable[[], str]) -> None:
         self._system = system
         self._root = root
-        self._reach = Reach(told)
+        self.reach = Reach(told)
         self.private = isinstance(system, MemoryFileSystem)
         """Memory alone is nobody else's."""
         self._creation = Creation(self, told, True if self.private else None)
@@ -110,7 +110,7 @@ class Remote:
     def _ask(self, do: Callable[[str], T], name: str) -> T:
         """Do something with a path, again where that fails by what may pass."""
         path = self._path(name)
-        return self._reach.ask(lambda: do(path))
+        return self.reach.ask(lambda: do(path))
 
     def _put(self, put: Callable[[str], None], name: str) -> None:
         try:
@@ -120,6 +120,13 @@ class Remote:
             self._ask(lambda path: self._system.makedirs(_parent(path), exist_ok=True), name)
             self._ask(put, name)
 
+    def _find(self, path: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._system.find(path, detail=True)
+        if not found:
+            # Some find nothing where they can't connect, so this is no answer.
+            raise FileNotFoundError(path)
+        return found
+
     def _found(self, prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         folder = prefix.rpartition("/")[0]
         # Some implementations keep listings whatever their options say.
@@ -127,7 +134,7 @@ class Remote:
         start = len(self._root) + 1
         everything: dict[str, Any] = {}
         with suppress(FileNotFoundError):
-            everything = self._ask(lambda path: self._system.find(path, detail=True), folder)
+            everything = self._ask(self._find, folder)
         for found, info in everything.items():
             name = found[start:]
             if name.startswith(prefix) and not name.startswith(TEMPORARY):
