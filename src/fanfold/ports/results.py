@@ -33,6 +33,8 @@ from typing import Protocol
 Buffer = bytes | bytearray | memoryview
 """Bytes that are written without being copied; a memoryview has to be contiguous."""
 
+TEMPORARY = ".tmp-"
+"""What no part of a name begins with, but the last part of unfinished objects' names does."""
 
 SEALED = ContextVar("SEALED", default=False)
 """Set while something is pickled for workers alone, whom it reaches unseen by others.

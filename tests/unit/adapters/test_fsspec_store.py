@@ -92,6 +92,50 @@ def test_memory_and_what_this_user_alone_may_write_is_private(tmp_path: Path) ->
     assert store.private
 
 
+def test_a_folder_behind_a_link_is_private_where_all_that_leads_to_it_is(tmp_path: Path) -> None:
+    shared, home, far = (tmp_path / name for name in ("shared", "home", "far"))
+    for folder in (shared / "mine", home, far):
+        folder.mkdir(parents=True)
+    (home / "straight").symlink_to(shared / "mine")
+    (shared / "hop").symlink_to("../far")
+    (home / "by").symlink_to(shared / "hop", target_is_directory=True)
+    (home / "round").symlink_to("round")
+    stores = [FsspecStore(str(home / name)) for name in ("straight", "by", "by/below")]
+
+    before = [store.private for store in stores]
+    shared.chmod(0o777)
+    after = [store.private for store in stores]
+    shared.chmod(0o1777)
+
+    assert (before, after) == ([True] * 3, [False] * 3)
+    assert [store.private for store in stores] == [True] * 3
+    assert not FsspecStore(str(home / "round")).private
+
+
+def test_a_root_that_others_could_make_first_is_made_before_it_is_called_private(
+    tmp_path: Path,
+) -> None:
+    tmp_path.chmod(0o1777)
+    stores = [FsspecStore(str(tmp_path / name)) for name in ("results", "a/b")]
+
+    assert [store.private for store in stores] == [True, True]
+
+    for folder in ("results", "a", "a/b"):
+        assert not (tmp_path / folder).stat().st_mode & 0o022
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user")
+def test_a_root_of_another_user_in_a_sticky_folder_is_not_private(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    os.chown(tmp_path / "results", 1234, 1234)
+    os.chown(tmp_path / "link", 1234, 1234, follow_symlinks=False)
+
+    assert not FsspecStore(str(tmp_path / "results")).private
+    assert not FsspecStore(str(tmp_path / "link")).private
+
+
 @pytest.mark.parametrize(("root", "made"), [(0o755, 0), (0o775, 0o020)])
 def test_who_may_write_below_is_who_may_write_the_root(
     tmp_path: Path, root: int, made: int

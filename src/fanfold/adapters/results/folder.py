@@ -8,11 +8,11 @@ umask says.
 
 import errno
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
+from fanfold.adapters.results.privacy import OTHERS_WRITE, Unclaimed, only_ours
 from fanfold.ports.results import Buffer, Listed
 
 TEMPORARY = ".tmp-"
@@ -23,7 +23,6 @@ _READ_BYTES = 1 << 30
 """One system call gives at most 2 GiB."""
 _LIVED_IN_BYTES = 1 << 20
 """More is read into a buffer that can be written to, so that an array can live in it."""
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Folder:
@@ -35,22 +34,17 @@ class Folder:
 
     @property
     def private(self) -> bool:
-        """Whether nobody but this user may write to the folder, or put another in its place."""
-        if os.name == "nt":
-            return False  # modes say nothing there
-        trusted = (os.geteuid(), 0)
-        path, allowed = self._root, 0
-        while True:
-            with suppress(FileNotFoundError):
-                found = os.stat(path)
-                shared = found.st_mode & _OTHERS_WRITE and not found.st_mode & allowed
-                if shared or found.st_uid not in trusted:
-                    return False
-            path, below = os.path.dirname(path), path
-            if path == below:
-                return True
-            # In a folder such as /tmp others may not rename what isn't theirs.
-            allowed = stat.S_ISVTX
+        """Whether nobody but this user may write to the folder, or put another in its place.
+
+        Where others could make it first, as in /tmp, it is made.
+        """
+        try:
+            return only_ours(self._root)
+        except Unclaimed:
+            with suppress(Unclaimed, OSError):
+                self._make(self._root)
+                return only_ours(self._root)
+            return False
 
     def write(self, name: str, parts: Sequence[Buffer]) -> None:
         path = os.path.join(self._root, name)
@@ -183,9 +177,9 @@ class Folder:
         None where the root is meant to be shared; then it is as the umask says.
         """
         with suppress(FileNotFoundError):
-            if os.stat(self._root).st_mode & _OTHERS_WRITE:
+            if os.stat(self._root).st_mode & OTHERS_WRITE:
                 return 0
-        return _OTHERS_WRITE
+        return OTHERS_WRITE
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
