@@ -1,11 +1,12 @@
 """What is of the stores over fsspec alone; tests/stores runs the suite of the port on them."""
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -183,6 +184,87 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
             call()
 
     assert [path.name for path in tmp_path.rglob("*")] == ["a"]
+
+
+def test_a_lost_answer_of_the_file_system_makes_no_winner_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FsspecStore(str(tmp_path))
+
+    for name in ("replace", "link", "unlink"):
+        monkeypatch.setattr(os, name, repeated(getattr(os, name)))
+    store.write("a", [b"1"])
+    won = [store.create("b", payload) for payload in (b"2", b"3")]
+
+    assert won == [True, False]
+    assert (store.read("a"), store.read("b")) == (b"1", b"2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def repeated(call: Callable[..., None]) -> Callable[..., None]:
+    """Return a system call whose first answer is lost, so that it is asked for twice."""
+
+    def twice(*arguments: str) -> None:
+        call(*arguments)
+        call(*arguments)
+
+    return twice
+
+
+def test_a_file_system_without_hard_links_is_warned_of_once_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = FsspecStore(str(tmp_path))
+
+    won = [store.create(name, payload) for name, payload in (("a", b"1"), ("a", b"2"), ("b", b"3"))]
+
+    assert won == [True, False, True]
+    assert store.read("a") == b"1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    assert [record.name for record in caplog.records] == ["fanfold.results"]
+    assert str(store) in caplog.text and "exclusively" in caplog.text
+
+
+def test_folders_are_no_objects_and_objects_no_folders(tmp_path: Path) -> None:
+    store = FsspecStore(str(tmp_path))
+    store.write("a", [b"1"])
+    store.write("d/e", [b"2"])
+
+    store.remove(["d", "a/below"])
+
+    assert [store.names(prefix) for prefix in ("a/", "a/b", "a/b/c")] == [[], [], []]
+    assert store.names("") == ["a", "d/e"]
+    for name in ("d", "a/below"):
+        with pytest.raises(StoreError) as told:
+            store.read(name)
+        assert isinstance(told.value.__cause__, FileNotFoundError)
+
+
+def test_what_a_file_system_keeps_to_itself_at_its_root_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FsspecStore(str(tmp_path))
+    store.write("a", [b"1"])
+    (tmp_path / "lost+found").mkdir()
+    scan, ours = os.scandir, os.geteuid()
+
+    def scandir(path: str) -> "Iterator[os.DirEntry[str]]":
+        if path.endswith("lost+found"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(StoreError):
+        store.names("")
+    monkeypatch.setattr(os, "geteuid", lambda: ours + 1)
+
+    assert store.names("") == ["a"]
+    with pytest.raises(StoreError):
+        store.names("lost+found/")
 
 
 @pytest.fixture

@@ -8,28 +8,38 @@ umask says.
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from io import FileIO
 from uuid import uuid4
 
 from fanfold.adapters.results.privacy import OTHERS_WRITE, Unclaimed, only_ours
-from fanfold.ports.results import Buffer, Listed
+from fanfold.adapters.results.probing import Creation
+from fanfold.ports.results import TEMPORARY, Buffer, Listed
 
-TEMPORARY = ".tmp-"
-"""What names of unfinished files begin with."""
 _WRITE_BUFFER_BYTES = 1 << 20
 """Joins small parts; bigger ones are written as they are."""
 _READ_BYTES = 1 << 30
 """One system call gives at most 2 GiB."""
 _LIVED_IN_BYTES = 1 << 20
 """More is read into a buffer that can be written to, so that an array can live in it."""
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What file systems say that have no hard links, such as those of memory cards."""
 
 
 class Folder:
-    """A connected folder; see `fanfold.ports.results` for what its methods do."""
+    """A connected folder; see `fanfold.ports.results` for what its methods do.
 
-    def __init__(self, root: str) -> None:
+    Args:
+        root: Its absolute path.
+        told: What warnings call it.
+    """
+
+    def __init__(self, root: str, told: Callable[[], str]) -> None:
         self._root = root
+        self._without_links = Creation(self, told, None)
+        self._linked = True
+        """As far as is known."""
         self._durable: set[str] = set()
 
     @property
@@ -48,28 +58,48 @@ class Folder:
 
     def write(self, name: str, parts: Sequence[Buffer]) -> None:
         path = os.path.join(self._root, name)
-        temporary = self._stage(path, parts)
+        temporary, staged = self._stage(path, parts)
         try:
             os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        except BaseException as error:
+            with suppress(OSError):
+                os.unlink(temporary)
+            if not (isinstance(error, FileNotFoundError) and _is_file(path, staged)):
+                raise
+            # NFS has repeated a request whose answer was lost, and didn't find the file any more.
         _synchronise(os.path.dirname(path))
 
     def create(self, name: str, payload: bytes) -> bool:
-        path = os.path.join(self._root, name)
-        temporary = self._stage(path, [payload])
-        try:
+        if self._linked:
             try:
-                os.link(temporary, path)
-            except FileExistsError:
-                # NFS repeats a request whose answer was lost, and then finds its own link.
-                if os.stat(temporary).st_nlink < 2:
-                    return False
-            _synchronise(os.path.dirname(path))
-            return True
+                return self._link_new(name, payload)
+            except NotImplementedError:
+                self._linked = False
+        return self._without_links.create(name, payload)
+
+    def put_new(self, name: str, payload: bytes) -> None:
+        if not self._link_new(name, payload):
+            raise FileExistsError(f"{name} is there")
+
+    def _link_new(self, name: str, payload: bytes) -> bool:
+        """Put a file if there is none of that name; return whether it was put."""
+        path = os.path.join(self._root, name)
+        temporary, staged = self._stage(path, [payload])
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            # NFS repeats a request whose answer was lost, and then finds its own link.
+            if not _is_file(path, staged):
+                return False
+        except OSError as error:
+            if error.errno in _NO_LINKS:
+                raise NotImplementedError("this file system has no hard links") from error
+            raise
         finally:
-            os.unlink(temporary)
+            with suppress(OSError):  # what has become of the name is told above
+                os.unlink(temporary)
+        _synchronise(os.path.dirname(path))
+        return True
 
     def names(self, prefix: str) -> Iterator[str]:
         for name, _ in self._found(prefix):
@@ -82,7 +112,7 @@ class Folder:
                 yield Listed(name=name, size_bytes=found.st_size, modified_s=found.st_mtime)
 
     def read(self, name: str, offset: int, length: int | None) -> Buffer:
-        with open(os.path.join(self._root, name), "rb", buffering=0) as file:
+        with self._opened(os.path.join(self._root, name)) as file:
             size = os.fstat(file.fileno()).st_size
             start = max(0, size + offset) if offset < 0 else offset
             if start > size:
@@ -100,8 +130,7 @@ class Folder:
     def remove(self, names: Sequence[str]) -> None:
         folders: set[str] = set()
         for name in names:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                os.unlink(os.path.join(self._root, name))
+            _unlink(os.path.join(self._root, name))
             folder = os.path.dirname(name)
             while folder and folder not in folders:
                 folders.add(folder)
@@ -111,10 +140,11 @@ class Folder:
                 os.rmdir(os.path.join(self._root, folder))
 
     def _found(self, prefix: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
-        pending = [prefix.rpartition("/")[0]]
+        asked = prefix.rpartition("/")[0]
+        pending = [asked]
         while pending:
             folder = pending.pop()
-            for entry in _entries(os.path.join(self._root, folder)):
+            for entry in self._entries(folder, asked=folder == asked):
                 name = f"{folder}/{entry.name}" if folder else entry.name
                 if entry.name.startswith(TEMPORARY):
                     continue
@@ -124,8 +154,34 @@ class Folder:
                 elif name.startswith(prefix):
                     yield name, entry
 
-    def _stage(self, path: str, parts: Sequence[Buffer]) -> str:
-        """Write a durable file that nobody sees into the folder of a path; return its path."""
+    def _opened(self, path: str) -> FileIO:
+        try:
+            return FileIO(path)
+        except (IsADirectoryError, NotADirectoryError) as error:
+            if not os.path.isdir(self._root):
+                raise
+            raise FileNotFoundError(errno.ENOENT, "there is no such object", path) from error
+
+    def _entries(self, folder: str, *, asked: bool) -> "list[os.DirEntry[str]]":
+        """Return what is in a folder; nothing where it is none."""
+        path = os.path.join(self._root, folder)
+        try:
+            with os.scandir(path) as entries:
+                return list(entries)
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError:
+            if not os.path.isdir(self._root):
+                raise
+            return []  # for it is below an object
+        except PermissionError:
+            # A file system has folders of its own at its root, such as lost+found.
+            if asked or "/" in folder or os.stat(path).st_uid == os.geteuid():
+                raise
+            return []
+
+    def _stage(self, path: str, parts: Sequence[Buffer]) -> tuple[str, os.stat_result]:
+        """Write a durable file that nobody sees into the folder of a path; return it."""
         folder = os.path.dirname(path)
         temporary = os.path.join(folder, TEMPORARY + uuid4().hex)
         descriptor = self._open(folder, temporary)
@@ -134,10 +190,11 @@ class Folder:
                 file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
+                return temporary, os.fstat(file.fileno())
         except BaseException:
-            os.unlink(temporary)
+            with suppress(OSError):
+                os.unlink(temporary)
             raise
-        return temporary
 
     def _open(self, folder: str, path: str) -> int:
         """Make a file, and the folders above it where they are missing."""
@@ -182,12 +239,23 @@ class Folder:
         return OTHERS_WRITE
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
+def _is_file(path: str, wanted: os.stat_result) -> bool:
+    """Return whether a path leads to a file that is known by what was told of it."""
     try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except FileNotFoundError:
-        return []
+        return os.path.samestat(os.stat(path), wanted)
+    except OSError:
+        return False
+
+
+def _unlink(path: str) -> None:
+    """Remove a file, if there is one."""
+    try:
+        os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        pass
+    except PermissionError:
+        if not os.path.isdir(path):  # of which some systems say so
+            raise
 
 
 def _synchronise(folder: str) -> None:

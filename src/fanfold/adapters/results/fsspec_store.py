@@ -18,10 +18,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from fanfold.adapters.results import credentials, schemes
 from fanfold.adapters.results.faults import advice, denied
-from fanfold.adapters.results.folder import TEMPORARY, Folder
+from fanfold.adapters.results.folder import Folder
 from fanfold.adapters.results.remote import Remote
 from fanfold.adapters.results.s3 import S3
-from fanfold.ports.results import SEALED, Buffer, Listed
+from fanfold.ports.results import SEALED, TEMPORARY, Buffer, Listed
 from fanfold.values.errors import StoreError
 from fanfold.values.secrets import hide
 
@@ -203,7 +203,7 @@ def _connect(store: FsspecStore) -> _Place:
     options = {"use_listings_cache": False, "skip_instance_cache": True, **_full_options(store)}
     system, root = fsspec.core.url_to_fs(store.url, **options)
     if isinstance(system, LocalFileSystem):
-        return Folder(root)
+        return Folder(root, store.__str__)
     if _S3.intersection(system.protocol):
         return S3(system, root, store.__str__)
     return Remote(system, root.rstrip("/"), store.__str__)

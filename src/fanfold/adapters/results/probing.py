@@ -8,8 +8,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from fanfold.adapters.results.faults import refused_condition, without_conditions
-from fanfold.adapters.results.folder import TEMPORARY
-from fanfold.ports.results import Buffer
+from fanfold.ports.results import TEMPORARY, Buffer
 
 _logger = logging.getLogger("fanfold.results")
 

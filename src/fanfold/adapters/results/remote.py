@@ -16,10 +16,9 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from fanfold.adapters.results.faults import refused_condition
-from fanfold.adapters.results.folder import TEMPORARY
 from fanfold.adapters.results.probing import Creation
 from fanfold.adapters.results.reaching import Reach
-from fanfold.ports.results import Buffer, Listed
+from fanfold.ports.results import TEMPORARY, Buffer, Listed
 
 T = TypeVar("T")
 _CLOCKS = ("LastModified", "last_modified", "updated", "mtime", "created")

@@ -22,10 +22,9 @@ from fanfold.adapters.results.faults import (
     told,
     without_conditions,
 )
-from fanfold.adapters.results.folder import TEMPORARY
 from fanfold.adapters.results.probing import Creation
 from fanfold.adapters.results.reaching import Reach
-from fanfold.ports.results import Buffer, Listed
+from fanfold.ports.results import TEMPORARY, Buffer, Listed
 from fanfold.values.secrets import hide
 
 BIG_BYTES = 32 << 20
