@@ -51,5 +51,6 @@ def of_state(state: StateName) -> Exit:
 
 def complaint(error: FanfoldError) -> click.ClickException:
     """Return what click shows of one of our errors, with its exit code."""
-    kind = WrongCommand if isinstance(error, UsageError) else click.ClickException
+    wrong = isinstance(error, UsageError) or isinstance(error.__cause__, NotADirectoryError)
+    kind = WrongCommand if wrong else click.ClickException
     return kind(str(error))

@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from fsspec.implementations.local import LocalFileOpener
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.values.errors import StoreError
@@ -72,6 +73,35 @@ def test_a_storage_without_exclusive_create_is_warned_of_once_and_used(
     assert store.names("") == ["a/b", "c"]
     assert [record.name for record in caplog.records] == ["fanfold.results"]
     assert str(store) in caplog.text and "exclusively" in caplog.text
+
+
+def test_what_a_storage_writes_bit_by_bit_is_not_there_before_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FsspecStore(f"dir::file://{tmp_path}", {"dir": {"path": str(tmp_path)}})
+    store.write("a/old", [b"old"])
+
+    def fill(file: LocalFileOpener, content: bytes) -> int:
+        file.f.write(content[:1])
+        file.f.flush()
+        names.append(store.names(""))
+        raise OSError(errno.ENOSPC, "full")
+
+    names: list[list[str]] = []
+    with monkeypatch.context() as full:
+        full.setattr(LocalFileOpener, "write", fill, raising=False)
+        for act in (
+            lambda: store.write("a/new", [b"12"]),
+            lambda: store.write("a/old", [b"12"]),
+            lambda: store.create("a/b", b"12"),
+        ):
+            with pytest.raises(StoreError):
+                act()
+
+    assert names == [["a/old"]] * 3
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["old"]
+    assert store.read("a/old") == b"old"
+    assert store.create("a/b", b"3") and store.read("a/b") == b"3"
 
 
 def test_memory_and_what_this_user_alone_may_write_is_private(tmp_path: Path) -> None:

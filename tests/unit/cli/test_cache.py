@@ -158,6 +158,14 @@ def test_another_store_is_looked_at_by_its_url(history: History, tmp_path: Path)
     assert [each["results"] for each in told("ls", "--storage", str(tmp_path / "there"))] == [1]
 
 
+def test_a_file_that_is_named_as_the_store_is_told_as_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "flow.py").touch()
+
+    for command in ("ls", "verify"):
+        complaint = run("cache", command, "--storage", str(tmp_path / "flow.py"), code=2).stderr
+        assert "name a folder" in complaint
+
+
 def test_statistics_tell_sizes_and_hits(history: History) -> None:
     ran(history, lambda: (mapped(), by_run(1)))
     ran(history, lambda: (mapped(2 * COUNT), by_run(1)))

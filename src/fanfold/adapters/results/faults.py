@@ -195,6 +195,8 @@ def advice(error: BaseException) -> str:
         )
     if isinstance(error, PermissionError):
         return "Let this user read and write there, or choose another place by result_storage."
+    if isinstance(error, NotADirectoryError):
+        return "That is a file or below one: name a folder."
     if any(isinstance(one, socket.gaierror) for one in _chain(error)):
         return "There is no such host: correct the endpoint."
     refused = any(isinstance(one, ConnectionRefusedError) for one in _chain(error))

@@ -3,6 +3,7 @@
 `mode="create"` is fsspec's exclusive mode, where the implementation has one.
 """
 
+import errno
 import inspect
 import threading
 import time
@@ -10,9 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from datetime import datetime
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem
+from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from fanfold.adapters.results.faults import refused_condition
@@ -38,6 +41,7 @@ class Remote:
     def __init__(self, system: Any, root: str, told: Callable[[], str]) -> None:
         self._system = system
         self._root = root
+        self._moved = _grows(system)
         self.reach = Reach(told)
         self.private = isinstance(system, MemoryFileSystem)
         """Memory alone is nobody else's."""
@@ -47,7 +51,8 @@ class Remote:
 
     def write(self, name: str, parts: Sequence[Buffer]) -> None:
         payload = b"".join(parts)
-        self._put(lambda path: self._system.pipe_file(path, payload), name)
+        put = self._replace if self._moved else self._system.pipe_file
+        self._put(lambda path: put(path, payload), name)
 
     def put_new(self, name: str, payload: bytes) -> None:
         if not _creates(self._system):
@@ -84,6 +89,23 @@ class Remote:
         for name in names:
             with suppress(FileNotFoundError):
                 self._ask(self._system.rm_file, name)
+
+    def _replace(self, path: str, payload: bytes) -> None:
+        """Put an object that nobody sees before it is whole."""
+        temporary = f"{_parent(path)}/{TEMPORARY}{uuid4().hex}"
+        try:
+            self._system.pipe_file(temporary, payload)
+            try:
+                self._system.mv(temporary, path)
+            except OSError as error:
+                if error.errno != errno.EEXIST:
+                    raise
+                self._system.rm_file(path)  # not every server renames onto what is there
+                self._system.mv(temporary, path)
+        except BaseException:
+            with suppress(Exception):
+                self._system.rm_file(temporary)
+            raise
 
     def _read(self, path: str, offset: int, length: int | None) -> Buffer:
         if length == 0:
@@ -136,12 +158,16 @@ class Remote:
             everything = self._ask(self._find, folder)
         for found, info in everything.items():
             name = found[start:]
-            if name.startswith(prefix) and not name.startswith(TEMPORARY):
+            if name.startswith(prefix) and not _last(name).startswith(TEMPORARY):
                 yield name, info
 
 
 def _parent(path: str) -> str:
     return path.rpartition("/")[0]
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _clock(info: Mapping[str, Any], now_s: float) -> float:
@@ -154,8 +180,25 @@ def _clock(info: Mapping[str, Any], now_s: float) -> float:
 
 def _creates(system: Any) -> bool:
     """Return whether an implementation has its own exclusive mode, not fsspec's look-then-put."""
-    name, general = "pipe_file", fsspec.AbstractFileSystem
+    put = _own(system, "pipe_file")
+    return put is not None and "mode" in inspect.signature(put).parameters
+
+
+def _grows(system: Any) -> bool:
+    """Return whether an object is there before it is whole, where it could be moved into place.
+
+    So it is where an implementation leaves it to fsspec to open a file, write to it and close it.
+    """
+    while isinstance(system, DirFileSystem):
+        system = system.fs
+    moves = type(system).mv is not fsspec.AbstractFileSystem.mv
+    return moves and _own(system, "pipe_file") is None
+
+
+def _own(system: Any, name: str) -> Callable[..., Any] | None:
+    """Return a method of an implementation, if it isn't fsspec's general one."""
+    general: type = fsspec.AbstractFileSystem
     if isinstance(system, AsyncFileSystem):
-        name, general = "_pipe_file", AsyncFileSystem
+        name, general = f"_{name}", AsyncFileSystem
     method = getattr(type(system), name)
-    return method is not getattr(general, name) and "mode" in inspect.signature(method).parameters
+    return None if method is getattr(general, name) else method
