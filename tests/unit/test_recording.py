@@ -426,6 +426,29 @@ def test_the_lines_of_a_run_are_recorded_in_order(
     assert [line.index for line in lines if line.message.startswith("got")] == [0, 1]
 
 
+def test_what_is_not_kept_is_told_in_the_lines_of_the_run_around_it(
+    history: MemoryHistory, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "fanfold")
+    locks = task(lambda x: threading.Lock(), name="locks", persist_result=True)
+
+    @flow(name="around")
+    def main() -> None:
+        locks(0)
+        locks.submit(1)  # waited for by the end of the flow alone
+        locks.map([2, 3], chunk_size=2)
+
+    main()
+
+    (run,) = flow_runs(history)
+    lines = history.read(Lines(flow_run_ids=(run.id,)))
+    assert [line.message.split(":")[0] for line in lines[-4:-1]] == [
+        "A result of locks isn't kept"
+    ] * 3
+    told = [record for record in caplog.records if "isn't kept" in record.getMessage()]
+    assert {record.__dict__["flow_name"] for record in told} == {"around"}
+
+
 @pytest.mark.parametrize("how", ["waits", "sleeps", "elsewhere"])
 def test_a_flow_that_waits_for_a_subflow_is_stopped_with_it(
     history: MemoryHistory, how: str

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 from fanfold.engine import watching
 from fanfold.engine.announcing import call_hooks
 from fanfold.engine.chunking import Span
+from fanfold.engine.context import running
 from fanfold.engine.drive import Story
 from fanfold.engine.effects import (
     Announce,
@@ -187,12 +188,19 @@ class Dispatcher:
                     break
                 answer = self._performers[type(effect)](run, desk, effect)
         except StopIteration:
+            self._warn(run)  # while the run around it goes on, and its lines are taken
             self._finish(run, desk)
         if "lost" in what or "committed" in what:
             self._notify(run)
-        for warning in run.warnings:
-            logger.warning("%s", warning)
-        run.warnings.clear()
+        self._warn(run)
+
+    def _warn(self, run: Run) -> None:
+        """Say what there is to say of a run, as lines of the one around it."""
+        if not run.warnings:
+            return
+        with running(run.owner.context if run.owner is not None else None):
+            while run.warnings:  # the thread that commits may add some meanwhile
+                logger.warning("%s", run.warnings.pop(0))
 
     def _desk(self, run: Run, what: What) -> _Desk | None:
         """Return the run's desk; opened at the start, and again when values were lost."""

@@ -238,6 +238,13 @@ class ElementRuns(Owner):
         super().__init__(context.info, context.recorder)
         self._nest = nest
         self._send = context.send
+        # Which of the elements has started a run isn't known; and the running one may be another.
+        self._context = replace(context, at=None)
+
+    @property
+    def context(self) -> RunContext:
+        """What the chunk's code runs in."""
+        return self._context
 
     def _open(self) -> Session:
         return self._nest.site.session(self.heard) or HERE

@@ -7,7 +7,7 @@ from weakref import WeakSet
 
 from fanfold.engine import watching
 from fanfold.engine.calls import Call
-from fanfold.engine.context import RunInfo, count_nested, current
+from fanfold.engine.context import RunContext, RunInfo, count_nested, current
 from fanfold.engine.dispatch import dispatcher
 from fanfold.engine.recording import accounts
 from fanfold.engine.recording.sinks import FACTS, LINE, Sink
@@ -36,6 +36,11 @@ class Owner(ABC):
         self._over = False
         self._lock = threading.Lock()
         self._runs: WeakSet[Run] = WeakSet()
+
+    @property
+    @abstractmethod
+    def context(self) -> RunContext:
+        """What is told of the runs is told in."""
 
     @abstractmethod
     def _open(self) -> Session:
