@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from math import isqrt
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
-from fanfold.engine.results import stored
+from fanfold.engine.results import object_names, stored
 from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.segments import Record, unpack_index
 from fanfold.engine.results.stored import Stored
@@ -57,7 +57,7 @@ class Trial:
 def _element(store: FsspecStore, segment: str, record: Record) -> int:
     reference = Stored(
         store=store,
-        segment=segment,
+        segment=object_names.untimed(segment),
         offset=record.offset,
         length=record.length,
         digest=record.digest,

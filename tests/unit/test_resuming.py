@@ -263,8 +263,11 @@ def test_calls_that_share_nothing_run_anew_in_a_run_of_its_own() -> None:
     assert (draws(), draws()) == (1, 2)
 
 
-def test_a_resumed_run_takes_what_it_has_refreshed_itself_and_nothing_older() -> None:
-    refreshing = square.with_options(refresh_cache=True, cache_policy=INPUTS)
+@pytest.mark.parametrize("extra", [{}, {"result_storage_key": "mine-{parameters[x]}"}])
+def test_a_resumed_run_takes_what_it_has_refreshed_itself_and_nothing_older(
+    extra: dict[str, Any],
+) -> None:
+    refreshing = square.with_options(refresh_cache=True, cache_policy=INPUTS, **extra)
 
     @flow
     def refreshed() -> int:

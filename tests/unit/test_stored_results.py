@@ -60,6 +60,20 @@ def test_what_comes_from_storage_is_what_was_written_there() -> None:
     assert work() == [1, 2], "JSON has no tuples"
 
 
+def test_what_is_refreshed_under_a_name_counts_before_what_was_kept_without_one() -> None:
+    made: list[int] = []
+
+    @task(cache_policy=INPUTS)
+    def work(x: int) -> int:
+        made.append(x)
+        return len(made)
+
+    named = work.with_options(result_storage_key="mine-{parameters[x]}")
+
+    assert [work(1), named(1), named.with_options(refresh_cache=True)(1)] == [1, 1, 2]
+    assert [named(1), work(1), named.map([1]).result()] == [2, 2, [2]]
+
+
 class Unwriteable:
     """A store that nothing can be written to."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from fanfold.caching import task_input_hash
 from fanfold.engine import registry
-from fanfold.engine.results import segments, stored
+from fanfold.engine.results import object_names, segments, stored
 from fanfold.engine.results.stored import Stored
 from fanfold.engine.settings import HOME
 from fanfold.ports.runner import TaskRunner
@@ -94,7 +94,7 @@ def _committed(folder: str, names: list[str]) -> list[Any]:
         [
             Stored(
                 store=store,
-                segment=segment,
+                segment=object_names.untimed(segment),
                 offset=record.offset,
                 length=record.length,
                 digest=record.digest,

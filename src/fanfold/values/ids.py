@@ -26,6 +26,15 @@ def new_id() -> str:
     return f"{made:024x}"
 
 
+def id_at(now: float) -> str:
+    """Return what all ids that were made earlier are less than, and all later ones greater.
+
+    Args:
+        now: Unix seconds.
+    """
+    return f"{int(now * 1_000) << _RANDOM_BITS:024x}"
+
+
 def _begin_in_child() -> None:
     global _lock
     _random.seed(os.urandom(32))

@@ -83,4 +83,4 @@ def _committed(run: Run, key: bytes) -> Index | None:
         state=row.state,
     )
     payload = lookup.held.get(row.segment, b"")
-    return Index(tables={row.segment: pack_records((record,))}, payload=payload)
+    return Index(tables={row.label: pack_records((record,))}, payload=payload)

@@ -86,7 +86,7 @@ def keep_flow_result(
 
 
 def _placed(store: ResultStore, folder: str, name: str, rows: bytes) -> str:
-    """Give a staged object the name that the user wants, and return what the index calls it.
+    """Give a staged object the name that the user wants, and return what the index calls it now.
 
     Raises:
         StoreError: It can't be read or written, or isn't what was staged.
@@ -94,9 +94,10 @@ def _placed(store: ResultStore, folder: str, name: str, rows: bytes) -> str:
     if not name.startswith(object_names.objects_prefix(folder)):
         return name
     (record,) = segments.unpack_records(rows)
-    payload = store.read(name)
+    staged = object_names.untimed(name)
+    payload = store.read(staged)
     if segments.digest([payload]) != record.digest:
-        raise segments.Damaged(name, f"in {store} isn't what was staged there")
-    wanted = object_names.split_staged_object_name(name)
+        raise segments.Damaged(staged, f"in {store} isn't what was staged there")
+    wanted = object_names.split_staged_object_name(staged)
     store.write(wanted, [payload])
-    return wanted
+    return object_names.timed(wanted, new_id())

@@ -84,7 +84,7 @@ class Folder:
     def entries(self) -> Iterator[Entry]:
         """Yield all results, those that others have replaced included; the oldest first."""
         tables = [
-            (object_names.written(place_of(index, segment)), index, segment, table)
+            (object_names.written(segment), index, segment, table)
             for index, held in self.indexes.items()
             for segment, table in held.tables.items()
         ]
@@ -109,7 +109,7 @@ class Inventory:
 
 def place_of(index: str, segment: str) -> str:
     """Return the object that holds the payloads of what an index says of a segment."""
-    return segment or index  # a small value lies in the index itself
+    return object_names.untimed(segment) or index  # a small value lies in the index itself
 
 
 def taken(

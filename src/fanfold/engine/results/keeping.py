@@ -195,10 +195,8 @@ class Keeper:
     # What is there.
 
     def _committed(self, key: bytes, now: float) -> Stored | None:
-        found = self._lookup.find(key, now)
-        if found is not None and object_names.written(found.segment) < self._cache.since:
-            return None  # a run that refreshes takes only what it has made before
-        return found
+        # A run that refreshes takes only what it has made before.
+        return self._lookup.find(key, now, self._cache.since)
 
     def _found_here(self, key: bytes, now: float) -> Hit | Stored | None:
         """Return what an earlier element of this chunk has made, most of it not written yet."""
@@ -317,7 +315,7 @@ class Keeper:
             codec=RAW,
             state=StateName.COMPLETED,
         )
-        self.staged[name] = segments.pack_records((record,))
+        self.staged[object_names.timed(name, new_id())] = segments.pack_records((record,))
         if self._several:
             self._here[key] = record, name, ()
         return value if cache.in_memory else self._reference(record, name)

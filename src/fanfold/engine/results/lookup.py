@@ -26,7 +26,18 @@ class Row(NamedTuple):
     expiry: float
     codec: int
     state: int
-    segment: str
+    label: str
+    """What an index calls the object that holds the payload."""
+
+    @property
+    def segment(self) -> str:
+        """The object that holds the payload."""
+        return object_names.untimed(self.label)
+
+    @property
+    def when(self) -> str:
+        """An id that was made when it was written, see `object_names.written`."""
+        return object_names.written(self.label)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +45,7 @@ class Table:
     """Records of some indexes, sorted by key: three bytes objects in all, cheap to pickle."""
 
     segments: tuple[str, ...]
+    """As the indexes call them."""
     keys: bytes
     """Sorted, 16 bytes each."""
     rows: bytes
@@ -127,7 +139,7 @@ class Lookup:
         """Return what there is of some keys."""
         wanted = sorted(set(keys))
         tables = [found for table in self.tables if len(found := table.only(wanted))]
-        named = {segment for table in tables for segment in table.segments}
+        named = {name for table in tables for name in table.segments}
         held = {name: payload for name, payload in self.held.items() if name in named}
         return Lookup(store=self.store, tables=tables, held=held)
 
@@ -144,19 +156,20 @@ class Lookup:
         newest = None
         for table in self.tables:
             row = table.row(key)
-            if row is not None and (newest is None or _later(row, newest)):
+            if row is not None and (newest is None or row.when >= newest.when):
                 newest = row
         return newest
 
-    def find(self, key: bytes, now: float) -> Stored | None:
+    def find(self, key: bytes, now: float, since: str = "") -> Stored | None:
         """Return where a key's value is; None if it isn't there or has expired.
 
         Args:
             key: 16 bytes.
             now: Unix seconds.
+            since: An id that was made before whatever counts was written.
         """
         row = self.row(key)
-        if row is None or row.expiry <= now:
+        if row is None or row.expiry <= now or (since and row.when < since):
             return None
         return stored_at(self.store, row.segment, row.offset, row.length, row.digest, row.codec)
 
@@ -164,10 +177,6 @@ class Lookup:
         """Return whether a value of this key and content was kept, and only until before now."""
         row = self.row(key)
         return row is not None and row.digest == digest and row.expiry <= now
-
-
-def _later(row: Row, other: Row) -> bool:
-    return object_names.written(row.segment) >= object_names.written(other.segment)
 
 
 def _table(segments: tuple[str, ...], keys: bytes, rows: bytes) -> Table:

@@ -28,6 +28,8 @@ FIRST_REPLACEMENT = 90_000_000
 _OURS = re.compile(r"(claims|flows|runs|signatures|tasks|transactions)(/|$)")
 _OF_TASK = re.compile(r"tasks/[^/]+/(index|segments|objects)/")
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_TIMED = "\n"
+"""Stands before the time in what an index calls an object; no name has it."""
 _PART_BYTES = 255
 """Of one part of a path at most, on the file systems of Linux and macOS alike."""
 _SEGMENT = re.compile(r"tasks/[^/]*/segments/")
@@ -230,8 +232,29 @@ def by_age(names: Iterable[str]) -> list[str]:
     return sorted(merged, key=lambda name: tier(name) or 0, reverse=True) + others
 
 
+def timed(name: str, when: str) -> str:
+    """Return what an index calls an object of which its name doesn't tell when it was written.
+
+    Args:
+        name: The object's.
+        when: An id that was made at that time.
+    """
+    return f"{name}{_TIMED}{when}"
+
+
+def untimed(name: str) -> str:
+    """Return the name of an object that an index calls so."""
+    return name.partition(_TIMED)[0]
+
+
 def written(name: str) -> str:
-    """Return what tells when an object was written: ids sort by time. Of users' own, nothing."""
+    """Return what tells when an object was written that an index calls so: ids sort by time.
+
+    Nothing tells it of users' own where the time isn't said beside the name.
+    """
+    _, said, when = name.partition(_TIMED)
+    if said:
+        return when
     if _SEGMENT.match(name):
         return name.rpartition(".")[2]
     return name.rpartition("~")[2].partition(".")[0] if _INDEX.match(name) else ""

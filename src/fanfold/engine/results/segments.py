@@ -13,7 +13,8 @@ little-endian:
     trailer   "FFSG", version, number of records, bytes of payloads, digest of records and trailer
     index     "FFIX", version, key and signature, digest of it all but the signature, number of
               segments, name and records of each
-              (a segment without a name is the index itself: one record, then its payload)
+              (a segment without a name is the index itself: one record, then its payload; a line
+              end and an id after the name say when that was written of which the name doesn't tell)
     record    key, offset, length, digest of the payload, expiry, codec, state
 
 Pure but for `staged`, which reads through a `ResultStore`.
@@ -163,7 +164,7 @@ class Index:
     """What one index object commits."""
 
     tables: Mapping[str, bytes]
-    """Packed records by segment name."""
+    """Packed records by what the index calls their segment, see `object_names.timed`."""
     payload: bytes = b""
     """Of the only value, where the index holds it itself."""
 
@@ -171,7 +172,7 @@ class Index:
         return sum(map(len, self.tables.values())) // _RECORD.size
 
     def records(self) -> dict[str, list[Record]]:
-        """Return the records by segment name, an object for each."""
+        """Return the records by what the index calls their segment, an object for each."""
         return {segment: unpack_records(table) for segment, table in self.tables.items()}
 
 

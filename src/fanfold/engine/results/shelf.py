@@ -13,6 +13,7 @@ key.
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -24,7 +25,7 @@ from fanfold.engine.results.lookup import Lookup, Table
 from fanfold.engine.results.segments import SECRET_BYTES, Damaged, Index, Segment
 from fanfold.ports.results import ResultStore
 from fanfold.values.errors import StoreError
-from fanfold.values.ids import new_id
+from fanfold.values.ids import id_at, new_id
 
 T = TypeVar("T")
 logger = logging.getLogger("fanfold.results")
@@ -33,6 +34,8 @@ MOST_LOOSE = 32
 """Unmerged indexes that are left alone; DESIGN's number, some 50 ms of requests to S3."""
 MOST_TOLD = 5
 """Objects that one warning names."""
+SETTLED_S = 120.0
+"""So long ago written, an index is there: a store is tried for a minute, and clocks differ less."""
 READERS = 8
 """Indexes that are read at a time: a request to S3 takes tens of milliseconds, mostly waiting."""
 _TRIES = 3
@@ -212,30 +215,44 @@ class Shelf:
         self._names = None
         every = self._layered(self._indexes)
         tables: dict[str, bytes] = {}
-        alone = Segment()
+        alone, times = Segment(), list[str]()
         for name in names:
             index = self._indexes[name]
-            for segment, table in index.tables.items():
-                counting = _counting(segment, table, every)
+            for label, table in index.tables.items():
+                counting = _counting(label, table, every)
                 if index.payload and counting:
                     (record,) = segments.unpack_records(counting)
                     payload = [index.payload]
                     alone.append(record.key, payload, record.codec, record.expiry, record.state)
+                    times.append(object_names.written(name))
                 elif counting:
-                    tables[segment] = tables.get(segment, b"") + counting
-        if len(alone):
-            # As old as the newest in it, so that what was written later still counts before it.
-            newest = max(
-                object_names.written(name) for name in names if self._indexes[name].payload
-            )
-            segment = object_names.segment_name(self._folder, object_names.MERGED, new_id(), newest)
-            self._store.write(segment, alone.parts(segment, os.urandom(SECRET_BYTES)))
-            tables[segment] = alone.packed
-        self.commit(object_names.merged_index_name(self._folder, tier, new_id()), tables)
-        self._store.remove(names)
-        for name in names:
+                    place = _settled(label)
+                    tables[place] = tables.get(place, b"") + counting
+        if times:
+            tables.update(self._as_segment(alone, times))
+        merged = object_names.merged_index_name(self._folder, tier, new_id())
+        self.commit(merged, tables)
+        gone = [merged]
+        # What somebody has removed since they were read must not come back.
+        if set(names) <= set(self._store.names(object_names.index_prefix(self._folder))):
+            gone = list(names)
+        self._store.remove(gone)
+        for name in gone:
             del self._indexes[name]
             self._tables.pop(name, None)
+
+    def _as_segment(self, alone: Segment, times: Sequence[str]) -> dict[str, bytes]:
+        """Write small values as a segment, and return their records by what an index calls it.
+
+        Each stays as old as it is: one that was written between them may still be on its way.
+        """
+        name = object_names.segment_name(self._folder, object_names.MERGED, new_id(), max(times))
+        self._store.write(name, alone.parts(name, os.urandom(SECRET_BYTES)))
+        tables: dict[str, bytes] = {}
+        for when, record in zip(times, alone.records, strict=True):
+            place = object_names.timed(name, when)
+            tables[place] = tables.get(place, b"") + segments.pack_records((record,))
+        return tables
 
 
 def shelf(store: ResultStore, folder: str, keyring: Keyring | None) -> Shelf:
@@ -266,12 +283,24 @@ def _tiers(names: Iterable[str]) -> dict[int, list[str]]:
     return tiers
 
 
-def _counting(segment: str, table: bytes, every: Lookup) -> bytes:
+def _settled(label: str) -> str:
+    """Return what a merged index calls a segment: as others do, once all older ones are there.
+
+    What was merged may then be as old as the newest of it, whose time the segment's name has.
+    """
+    name = object_names.untimed(label)
+    whole = object_names.is_segment(name) and object_names.written(name) < id_at(
+        time.time() - SETTLED_S
+    )
+    return name if whole else label
+
+
+def _counting(label: str, table: bytes, every: Lookup) -> bytes:
     """Return the records of a segment that nothing newer has replaced."""
     size = segments.RECORD_BYTES
     records = [table[start : start + size] for start in range(0, len(table), size)]
     found = [(record, every.row(record[:16])) for record in records]
-    return b"".join(record for record, row in found if row is None or row.segment == segment)
+    return b"".join(record for record, row in found if row is None or row.label == label)
 
 
 def _without_missing(index: Index, there: frozenset[str]) -> Index:
@@ -279,6 +308,6 @@ def _without_missing(index: Index, there: frozenset[str]) -> Index:
     kept = {
         name: rows
         for name, rows in index.tables.items()
-        if name in there or not object_names.is_segment(name)
+        if object_names.untimed(name) in there or not object_names.is_segment(name)
     }
     return index if len(kept) == len(index.tables) else Index(tables=kept)

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.engine.results import object_names, segments
+from fanfold.engine.results import shelf as shelves
 from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.payloads import RAW, pack
 from fanfold.engine.results.segments import INLINED, Record, Segment
@@ -27,11 +29,11 @@ def key(number: int) -> bytes:
     return number.to_bytes(16, "big")
 
 
-def commit_call(shelf: Shelf, number: int, value: object, epoch: int = 1) -> str:
+def commit_call(shelf: Shelf, number: int, value: object, epoch: int = 1, when: str = "") -> str:
     """Commit one value as a call does, and return the index's name."""
     alone = Segment()
     alone.append(key(number), pack(value))
-    name = object_names.index_name("t", f"run-{number}", epoch, new_id(), 1, new_id())
+    name = object_names.index_name("t", f"run-{number}", epoch, new_id(), 1, when or new_id())
     shelf.commit(name, {INLINED: alone.alone()})
     return name
 
@@ -151,6 +153,72 @@ def test_what_was_replaced_stays_so_when_it_is_merged(store: FsspecStore) -> Non
     for reader in (shelf, Shelf(store, "t", None)):
         assert found(reader, 1) == found(reader, 1, single=False) == "new"
         assert found(reader, 110) == 110
+
+
+def before_merging(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Have something happen after what is merged was read, before that is written."""
+    create = FsspecStore.create
+
+    def late(self: FsspecStore, name: str, payload: bytes) -> bool:
+        if object_names.MERGED in name:
+            happens()
+        return create(self, name, payload)
+
+    monkeypatch.setattr(FsspecStore, "create", late)
+
+
+def test_what_was_written_before_a_merge_and_arrives_after_it_stays_the_newer_one(
+    store: FsspecStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelves, "MOST_LOOSE", 2)
+    merger, others = Shelf(store, "t", None), Shelf(store, "t", None)
+    commit_call(merger, 1, "old")
+    when = new_id()
+    for number in range(2, 10):
+        commit_call(merger, number, number)
+        merger.tidy()
+    assert [object_names.tier(name) for name in indexes(store)] == [1, 1, 1]
+    before_merging(monkeypatch, lambda: commit_call(others, 1, "refreshed", when=when))
+
+    merger.tidy()
+
+    assert [object_names.tier(name) for name in indexes(store)] == [2, 0]
+    assert [found(shelf, 1) for shelf in (merger, Shelf(store, "t", None))] == ["refreshed"] * 2
+
+
+@pytest.mark.parametrize(("settled_s", "tables"), [(120.0, 9), (-120.0, 3)])
+def test_merged_values_say_when_they_were_written_until_all_older_ones_are_there(
+    settled_s: float, tables: int, store: FsspecStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelves, "MOST_LOOSE", 2)
+    monkeypatch.setattr(shelves, "SETTLED_S", settled_s)
+    shelf = Shelf(store, "t", None)
+    for number in range(9):
+        commit_call(shelf, number, number)
+        shelf.tidy()
+
+    shelf.tidy()
+
+    (name,) = indexes(store)
+    assert len(segments.unpack_index(store.read(name), name, None).tables) == tables
+    for reader in (shelf, Shelf(store, "t", None)):
+        assert [found(reader, number) for number in range(9)] == list(range(9))
+        assert [found(reader, number, single=False) for number in range(9)] == list(range(9))
+
+
+def test_what_is_removed_while_it_is_merged_does_not_come_back(
+    store: FsspecStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merger = Shelf(store, "t", None)
+    names = [commit_call(merger, number, number) for number in range(MOST_LOOSE + 1)]
+    before_merging(monkeypatch, lambda: store.remove(names[:1]))
+
+    merger.tidy()
+
+    assert indexes(store) == sorted(names[1:])
+    for reader in (merger, Shelf(store, "t", None)):
+        assert reader.look_up(single=True).find(key(0), 0.0) is None
+        assert found(reader, 1) == 1
 
 
 def test_merged_indexes_are_merged_too(store: FsspecStore) -> None:
