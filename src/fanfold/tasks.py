@@ -41,7 +41,7 @@ from fanfold.engine.direct import (
 from fanfold.engine.flow import owner, recorder, trimmed
 from fanfold.engine.futures import MapFuture, TaskFuture
 from fanfold.engine.keys.forms import module_named
-from fanfold.engine.keys.policies import checked_isolation
+from fanfold.engine.keys.policies import checked_isolation, checked_key_function
 from fanfold.engine.limits.deadlines import checked_timeout
 from fanfold.engine.mapping import map_streamed
 from fanfold.engine.naming import RunName, checked_run_name
@@ -164,7 +164,7 @@ class Task(Submittable[P, R]):
         checked_retries(self.name, self.infrastructure_retries)
         self.timeout_seconds = checked_timeout(self.name, options.get("timeout_seconds"))
         self.log_prints = options.get("log_prints")
-        self.cache_key_fn = checked_function(self.name, "cache_key_fn", options.get("cache_key_fn"))
+        self.cache_key_fn = checked_key_function(self.name, options.get("cache_key_fn"))
         self.cache_policy = known_policy(self.name, options)
         checked_isolation(options.get("isolation"))
         self.cache_expiration = checked_expiration(self.name, options.get("cache_expiration"))

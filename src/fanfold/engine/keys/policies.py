@@ -5,6 +5,7 @@
 
 import copy
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -162,6 +163,36 @@ def checked_isolation(level: IsolationLevel | str | None) -> IsolationLevel | No
     return IsolationLevel[name]
 
 
+def checked_key_function(whose: str, function: Any) -> Any:
+    """Return a function that makes keys, or None.
+
+    Args:
+        whose: Names the task or policy that it is given to.
+        function: What was given.
+
+    Raises:
+        TypeError: It can't be called as such a function is.
+    """
+    if function is None:
+        return None
+    if not callable(function):
+        raise TypeError(f"cache_key_fn of {whose} takes a function, not {function!r}.")
+    if any(map(inspect.iscoroutinefunction, (taken_apart(function)[0], type(function).__call__))):
+        raise TypeError(f"cache_key_fn of {whose} is async; it must be a plain function.")
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some functions in C don't say what they take
+        return function
+    try:
+        signature.bind(None, {})
+    except TypeError as error:
+        raise TypeError(
+            f"cache_key_fn of {whose} is called with (context, parameters), and takes "
+            f"{signature}: {error}."
+        ) from None
+    return function
+
+
 def _refuse_places(key_storage: Any, lock_manager: Any) -> None:
     """Refuse places for keys and locks of their own.
 
@@ -312,6 +343,10 @@ class CacheKeyFnPolicy(_Settled):
     """Calls for which a function returns equal keys share a result."""
 
     cache_key_fn: KeyFunction | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked_key_function("a cache policy", self.cache_key_fn)
 
     def _named(self) -> str:
         return f"CacheKeyFnPolicy({self.cache_key_fn!r})"

@@ -3,12 +3,13 @@
 import dataclasses
 import pickle
 import threading
+from functools import partial
 from typing import Any
 
 import cloudpickle
 import pytest
 
-from fanfold import caching
+from fanfold import caching, task
 from fanfold.caching import (
     DEFAULT,
     FLOW_PARAMETERS,
@@ -279,3 +280,33 @@ def test_our_policies_compute_keys_for_those_of_users_too() -> None:
     assert None not in made
     assert NO_CACHE.compute_key(context, {}, {}) is None
     assert context.task_run.flow_run_id is None
+
+
+async def later(context: Any, arguments: Any) -> str:
+    return "later"
+
+
+class Later:
+    async def __call__(self, context: Any, arguments: Any) -> str:
+        return "later"
+
+
+def of_one(arguments: Any) -> str:
+    return "one"
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (later, "is async; it must be a plain function"),
+        (partial(later), "is async"),
+        (Later(), "is async"),
+        (of_one, r"is called with \(context, parameters\).*too many positional arguments"),
+        (7, "takes a function, not 7"),
+    ],
+)
+def test_a_function_that_can_not_make_keys_is_refused(function: Any, told: str) -> None:
+    with pytest.raises(TypeError, match=f"cache_key_fn of double {told}"):
+        task(cache_key_fn=function)(double)
+    with pytest.raises(TypeError, match=f"cache_key_fn of a cache policy {told}"):
+        CachePolicy.from_cache_key_fn(function)
