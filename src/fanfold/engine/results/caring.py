@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from fanfold.engine.results import object_names, segments
-from fanfold.engine.results.garbage import Verdict
+from fanfold.engine.results import inventory, object_names, segments
+from fanfold.engine.results.garbage import Verdict, Wishes, judged
 from fanfold.engine.results.keyring import Keyring
 from fanfold.ports.results import ResultStore
 from fanfold.values.errors import StoreError
@@ -45,13 +45,35 @@ def carry_out(
         StoreError: The store failed; what was done until then stays done.
     """
     for verdict in verdicts:
-        signatures = map(object_names.signature_name, verdict.users)
-        _remove(store, [*verdict.users, *signatures])
-        for index, tables in verdict.replacements.items():
-            _replace(store, keyring, index, tables)
-        _remove(store, verdict.indexes)
-        _remove(store, verdict.objects)
+        _carry_out(store, keyring, verdict)
+        for _ in range(inventory.TRIES):
+            again = _merged_meanwhile(store, keyring, verdict)
+            for each in again:
+                _carry_out(store, keyring, each)
+            if not again:
+                break
     _remove(store, loose)
+
+
+def _carry_out(store: ResultStore, keyring: Keyring | None, verdict: Verdict) -> None:
+    signatures = map(object_names.signature_name, verdict.users)
+    _remove(store, [*verdict.users, *signatures])
+    for index, tables in verdict.replacements.items():
+        _replace(store, keyring, index, tables)
+    _remove(store, verdict.indexes)
+    _remove(store, verdict.objects)
+
+
+def _merged_meanwhile(
+    store: ResultStore, keyring: Keyring | None, verdict: Verdict
+) -> list[Verdict]:
+    """Return what is to go once more, since a writer has merged indexes after they were listed."""
+    prefix = f"tasks/{verdict.folder.name}/"
+    names = store.names(f"{prefix}index/") if verdict.chosen else []
+    if all(name in verdict.folder.indexes for name in filter(object_names.is_merged, names)):
+        return []
+    wishes = Wishes(now=0.0, expired=False, named=lambda _, entry: entry.content in verdict.chosen)
+    return judged(inventory.taken(store, keyring, prefix), wishes)
 
 
 def _replace(

@@ -44,6 +44,10 @@ class Why(StrEnum):
     UNREADABLE = "unreadable"
 
 
+_WISHED = (Why.AGE, Why.SIZE, Why.UNKNOWN, Why.NAMED)
+"""Whatever else goes could not be found anyway."""
+
+
 Chosen = Callable[[Folder, Entry], bool]
 
 
@@ -83,6 +87,8 @@ class Verdict:
     """Those that go after them."""
     users: list[str] = field(default_factory=list[str])
     """Those of users' own naming; they go first, for they could be found by their names."""
+    chosen: frozenset[bytes] = frozenset()
+    """Contents of results that somebody wants to be gone, wherever they are."""
     results: Counter[Why] = field(default_factory=Counter[Why])
     """How many go, and why."""
     freed_bytes: int = 0
@@ -159,6 +165,8 @@ def _of_folder(folder: Folder, wishes: Wishes, victims: frozenset[str]) -> Verdi
     whys = _whys(folder, entries, wishes, victims)
     verdict = Verdict(folder=folder)
     verdict.results.update(why for why in whys if why is not None)
+    judgements = zip(entries, whys, strict=True)
+    verdict.chosen = frozenset(entry.content for entry, why in judgements if why in _WISHED)
     going = [entry for entry, why in zip(entries, whys, strict=True) if why is not None]
     staying = [entry for entry, why in zip(entries, whys, strict=True) if why is None]
     left: dict[str, dict[str, list[bytes]]] = {

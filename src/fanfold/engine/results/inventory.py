@@ -41,6 +41,11 @@ class Entry(NamedTuple):
         return self.row[:16]
 
     @property
+    def content(self) -> bytes:
+        """Its key and the digest of its value, which are the same wherever that lies."""
+        return self.key + self.record.digest
+
+    @property
     def record(self) -> Record:
         """What the index says of it."""
         return segments.unpack_records(self.row)[0]

@@ -217,6 +217,11 @@ def tier(name: str) -> int | None:
     return 0 if epoch == 1 else None
 
 
+def is_merged(name: str) -> bool:
+    """Return whether an object is an index that stands for several, which were merged."""
+    return _MERGED_INDEX.search(name) is not None
+
+
 def by_age(names: Iterable[str]) -> list[str]:
     """Return indexes in the order in which what they name was written, roughly.
 
@@ -227,7 +232,7 @@ def by_age(names: Iterable[str]) -> list[str]:
     merged: list[str] = []
     others: list[str] = []
     for name in names:
-        (merged if _MERGED_INDEX.search(name) else others).append(name)
+        (merged if is_merged(name) else others).append(name)
     # What was merged more often is older.
     return sorted(merged, key=lambda name: tier(name) or 0, reverse=True) + others
 

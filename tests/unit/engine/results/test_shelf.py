@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
-from fanfold.engine.results import object_names, segments
+from fanfold.engine.results import caring, garbage, inventory, object_names, segments
 from fanfold.engine.results import shelf as shelves
+from fanfold.engine.results.garbage import Wishes
 from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.payloads import RAW, pack
 from fanfold.engine.results.segments import INLINED, Record, Segment
@@ -219,6 +220,22 @@ def test_what_is_removed_while_it_is_merged_does_not_come_back(
     for reader in (merger, Shelf(store, "t", None)):
         assert reader.look_up(single=True).find(key(0), 0.0) is None
         assert found(reader, 1) == 1
+
+
+def test_what_is_removed_goes_also_where_it_was_merged_before_that(store: FsspecStore) -> None:
+    merger = Shelf(store, "t", None)
+    for number in range(MOST_LOOSE + 1):
+        commit_call(merger, number, number)
+    wishes = Wishes(now=0.0, expired=False, named=lambda _, entry: entry.key == key(0))
+    verdicts = garbage.judged(inventory.taken(store, None), wishes)
+    merger.tidy()
+
+    caring.carry_out(store, None, verdicts, [])
+
+    assert len(indexes(store)) == 1
+    for reader in (merger, Shelf(store, "t", None)):
+        assert reader.look_up(single=True).find(key(0), 0.0) is None
+        assert [found(reader, number) for number in range(1, 33)] == list(range(1, 33))
 
 
 def test_merged_indexes_are_merged_too(store: FsspecStore) -> None:
