@@ -22,6 +22,7 @@ from fanfold.engine.results import caring, garbage
 from fanfold.engine.results.garbage import GRACE_S, Verdict, Why, Wishes
 from fanfold.engine.results.inventory import Entry, Folder, Inventory
 from fanfold.engine.settings.kinds import OFF
+from fanfold.ports.results import is_unfinished
 from fanfold.values.facts import now_us
 
 _SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -340,7 +341,7 @@ def _others(found: Inventory) -> dict[str, tuple[int, int]]:
     """Return how many objects of no task there are, and how big they are, by what they are."""
     counts, sizes = Counter[str](), Counter[str]()
     for each in found.others.values():
-        kind = each.name.partition("/")[0]
+        kind = "unfinished" if is_unfinished(each.name) else each.name.partition("/")[0]
         counts[kind] += 1
         sizes[kind] += each.size_bytes
     return {kind: (counts[kind], sizes[kind]) for kind in sorted(counts)}

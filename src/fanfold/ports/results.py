@@ -15,7 +15,8 @@ The rules, numbered as tests and comments name them:
   unfinished writes, no folders, no markers.
 - S5 Every failure is a `StoreError` that says which store could not do what with which object.
 - S6 Names are relative to the store's root: parts joined by `/`, none of them empty, `.`, `..` or
-  beginning with `.tmp-`. Folders need not be made.
+  beginning with `.tmp-`. Folders need not be made. What isn't finished has names in that `remove`
+  alone takes.
 - S7 Faults that may pass are tried again inside, for a minute: an answer of 500, 503 or the like, a
   time-out, a connection that breaks, content that is cut off. Others are told at once. After a
   minute in vain each request is tried once, until one gets an answer.
@@ -25,6 +26,7 @@ The rules, numbered as tests and comments name them:
 All methods block, may be called from any thread, and are idempotent.
 """
 
+import re
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -34,7 +36,8 @@ Buffer = bytes | bytearray | memoryview
 """Bytes that are written without being copied; a memoryview has to be contiguous."""
 
 TEMPORARY = ".tmp-"
-"""What no part of a name begins with, but the last part of unfinished objects' names does."""
+"""What no part of a name begins with but the last of an unfinished object's."""
+_UNFINISHED = re.compile(r"(.*/)?\.tmp-(probe-)?[0-9a-f]{32}", re.DOTALL)
 
 SEALED = ContextVar("SEALED", default=False)
 """Set while something is pickled for workers alone, whom it reaches unseen by others.
@@ -54,6 +57,11 @@ class Listed:
 
     The time of the listing where the storage doesn't tell, so that nothing is taken for old.
     """
+
+
+def is_unfinished(name: str) -> bool:
+    """Return whether a name is of what `listing` of `TEMPORARY` shows and `remove` removes."""
+    return _UNFINISHED.fullmatch(name) is not None
 
 
 class ResultStore(Protocol):
@@ -104,6 +112,9 @@ class ResultStore(Protocol):
 
     def listing(self, prefix: str) -> list[Listed]:
         """Return what `names` does, each with its size and when it was written.
+
+        Of the prefix `TEMPORARY` alone what isn't finished, wherever it lies: what is old was left
+        by writers that were killed. Nothing where such can't be told or isn't left.
 
         Raises:
             StoreError: The storage can't be listed.

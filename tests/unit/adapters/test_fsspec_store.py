@@ -381,6 +381,23 @@ for last in range(1, 10_000):
 """
 
 
+@pytest.mark.parametrize("kind", ["", "dir::file://"])
+def test_what_a_killed_writer_left_is_listed_apart_and_removed(tmp_path: Path, kind: str) -> None:
+    store = FsspecStore(f"{kind}{tmp_path}", {"dir": {"path": "/"}} if kind else {})
+    store.write("a/b", [b"x"])
+    folder = next(tmp_path.rglob("b")).parent
+    for name in (f".tmp-{'0' * 32}", ".tmp-of-another-program"):
+        (folder / name).write_bytes(b"half")
+
+    listed = store.listing(".tmp-")
+    store.remove([one.name for one in listed])
+
+    assert [(one.name, one.size_bytes) for one in listed] == [(f"a/.tmp-{'0' * 32}", 4)]
+    assert store.names("") == ["a/b"] and store.names(".tmp-") == store.listing(".tmp-") == []
+    with pytest.raises(StoreError):
+        store.remove([f"../.tmp-{'0' * 32}"])
+
+
 def run(program: str, *arguments: str) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(

@@ -250,6 +250,23 @@ def test_what_was_never_committed_is_collected_after_the_grace(history: History)
     assert told("ls")[0]["results"] == COUNT
 
 
+def test_what_a_killed_writer_left_is_collected_after_the_grace(history: History) -> None:
+    ran(history, mapped)
+    root = Path(str(results()))
+    left = [root / "flows" / f".tmp-{'0' * 32}", next(root.glob("tasks/*")) / f".tmp-{'f' * 32}"]
+    left[0].parent.mkdir(exist_ok=True)
+    theirs = left[0].with_name(".tmp-of-another-program")
+    for path in (*left, theirs):
+        path.write_bytes(b"half")
+
+    early, late = told("gc"), told("gc", "--grace", "0s")
+
+    assert early["objects"] == []
+    assert late["objects"] == [path.relative_to(root).as_posix() for path in left]
+    assert late["freed_bytes"] == 8
+    assert [path.exists() for path in (*left, theirs)] == [False, False, True]
+
+
 def test_the_oldest_go_for_a_size(history: History) -> None:
     ran(history, lambda: (mapped(), mapped(depth=2)))
     size = told("ls")[0]["size_bytes"]

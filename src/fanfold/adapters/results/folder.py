@@ -1,7 +1,7 @@
 """Results in a folder of this machine, or in one that is mounted on it.
 
 It is handled with system calls, for fsspec writes local files neither whole nor durably nor
-exclusively. What a crash leaves behind are files that begin with `.tmp-`; they are never listed.
+exclusively. What a crash leaves behind are files that begin with `.tmp-`; they are no objects.
 Where only the owner may write to the root, nobody else may to what is made below it, whatever the
 umask says.
 """
@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from fanfold.adapters.results.privacy import OTHERS_WRITE, Unclaimed, only_ours
 from fanfold.adapters.results.probing import Creation
-from fanfold.ports.results import TEMPORARY, Buffer, Listed
+from fanfold.ports.results import TEMPORARY, Buffer, Listed, is_unfinished
 
 _WRITE_BUFFER_BYTES = 1 << 20
 """Joins small parts; bigger ones are written as they are."""
@@ -106,7 +106,7 @@ class Folder:
             yield name
 
     def listing(self, prefix: str) -> Iterator[Listed]:
-        for name, entry in self._found(prefix):
+        for name, entry in self._found(prefix, unfinished=prefix == TEMPORARY):
             with suppress(FileNotFoundError):  # removed meanwhile
                 found = entry.stat()
                 yield Listed(name=name, size_bytes=found.st_size, modified_s=found.st_mtime)
@@ -139,19 +139,21 @@ class Folder:
             with suppress(OSError):  # something is in it
                 os.rmdir(os.path.join(self._root, folder))
 
-    def _found(self, prefix: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+    def _found(
+        self, prefix: str, *, unfinished: bool = False
+    ) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
         asked = prefix.rpartition("/")[0]
         pending = [asked]
         while pending:
             folder = pending.pop()
             for entry in self._entries(folder, asked=folder == asked):
                 name = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.name.startswith(TEMPORARY):
-                    continue
+                ours = entry.name.startswith(TEMPORARY)
                 if entry.is_dir():
-                    if name.startswith(prefix) or prefix.startswith(name):
+                    leads = unfinished or name.startswith(prefix) or prefix.startswith(name)
+                    if leads and not ours:
                         pending.append(name)
-                elif name.startswith(prefix):
+                elif is_unfinished(name) if unfinished else name.startswith(prefix) and not ours:
                     yield name, entry
 
     def _opened(self, path: str) -> FileIO:

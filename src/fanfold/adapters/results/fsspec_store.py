@@ -10,6 +10,7 @@ import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -21,7 +22,7 @@ from fanfold.adapters.results.faults import advice, denied
 from fanfold.adapters.results.folder import Folder
 from fanfold.adapters.results.remote import Remote
 from fanfold.adapters.results.s3 import S3
-from fanfold.ports.results import SEALED, TEMPORARY, Buffer, Listed
+from fanfold.ports.results import SEALED, TEMPORARY, Buffer, Listed, is_unfinished
 from fanfold.values.errors import StoreError
 from fanfold.values.secrets import hide
 
@@ -114,7 +115,8 @@ class FsspecStore:
         if not names:
             return
         told = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-        with self._telling("remove", told, names) as place:
+        checked = [_folders(name) if is_unfinished(name) else [name] for name in names]
+        with self._telling("remove", told, list(chain.from_iterable(checked))) as place:
             place.remove(names)
 
     @contextmanager

@@ -21,7 +21,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fanfold.adapters.results.faults import refused_condition
 from fanfold.adapters.results.probing import Creation
 from fanfold.adapters.results.reaching import Reach
-from fanfold.ports.results import TEMPORARY, Buffer, Listed
+from fanfold.ports.results import TEMPORARY, Buffer, Listed, is_unfinished
 
 T = TypeVar("T")
 _CLOCKS = ("LastModified", "last_modified", "updated", "mtime", "created")
@@ -79,7 +79,10 @@ class Remote:
 
     def listing(self, prefix: str) -> Iterator[Listed]:
         now_s = time.time()
-        for name, info in self._found(prefix):
+        unfinished = prefix == TEMPORARY
+        if unfinished and not self._moved:
+            return
+        for name, info in self._found("" if unfinished else prefix, unfinished=unfinished):
             yield Listed(name=name, size_bytes=info["size"], modified_s=_clock(info, now_s))
 
     def read(self, name: str, offset: int, length: int | None) -> Buffer:
@@ -148,7 +151,9 @@ class Remote:
             raise FileNotFoundError(path)
         return found
 
-    def _found(self, prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _found(
+        self, prefix: str, *, unfinished: bool = False
+    ) -> Iterator[tuple[str, Mapping[str, Any]]]:
         folder = prefix.rpartition("/")[0]
         # Some implementations keep listings whatever their options say.
         self._system.invalidate_cache()
@@ -158,16 +163,13 @@ class Remote:
             everything = self._ask(self._find, folder)
         for found, info in everything.items():
             name = found[start:]
-            if name.startswith(prefix) and not _last(name).startswith(TEMPORARY):
+            hidden = name.rpartition("/")[2].startswith(TEMPORARY)
+            if is_unfinished(name) if unfinished else name.startswith(prefix) and not hidden:
                 yield name, info
 
 
 def _parent(path: str) -> str:
     return path.rpartition("/")[0]
-
-
-def _last(name: str) -> str:
-    return name.rpartition("/")[2]
 
 
 def _clock(info: Mapping[str, Any], now_s: float) -> float:

@@ -10,8 +10,8 @@ The rules:
 - Indexes don't change. One of which all goes is removed; one of which some goes is replaced by
   another that names the rest. Only then are objects removed that no index names any more. Who holds
   a look-up from before finds an object missing, and makes the result anew.
-- What no index names, and what is left of claims, goes when it is older than `grace_s` by the
-  storage's own clock: work that is staged and not yet committed is younger.
+- What no index names, what is left of claims and what killed writers left unfinished goes when it
+  is older than `grace_s` by the storage's own clock: what is at work is younger.
 - What a driver committed too late, after others had resumed its run, goes with that, and whenever
   an index of that run goes: without one of a later driver it would count.
 - Where an index isn't believed, nobody knows what it names: nothing unnamed goes there.
@@ -24,7 +24,7 @@ from enum import StrEnum
 
 from fanfold.engine.results import object_names
 from fanfold.engine.results.inventory import Entry, Folder, Inventory
-from fanfold.ports.results import Listed
+from fanfold.ports.results import Listed, is_unfinished
 
 GRACE_S = 24 * 3_600.0
 """Far longer than anything is staged before its commit, transactions excepted."""
@@ -118,7 +118,7 @@ def is_index(name: str) -> bool:
 
 
 def loose(inventory: Inventory, wishes: Wishes, known: Callable[[str], bool] | None) -> list[str]:
-    """Return what goes of that which belongs to no task: results of flows, signatures, claims.
+    """Return what goes that is of no task: results of flows, signatures, claims, the unfinished.
 
     Args:
         inventory: What is there.
@@ -145,9 +145,9 @@ def loose(inventory: Inventory, wishes: Wishes, known: Callable[[str], bool] | N
         # Of users' own objects nobody knows here whether they are there.
         ours = start == "signatures" and signed.startswith(("flows/", "transactions/"))
         left = ours and signed not in there and (late or signed in gone)
-        if left or (start == "claims" and late):
+        if left or (late and (start == "claims" or is_unfinished(each.name))):
             gone.append(each.name)
-    return sorted(gone)
+    return sorted(set(gone))
 
 
 def _flow_result_goes(each: Listed, wishes: Wishes, known: Callable[[str], bool] | None) -> bool:

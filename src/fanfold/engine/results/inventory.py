@@ -16,7 +16,7 @@ from fanfold.engine.results import fencing, object_names, segments
 from fanfold.engine.results.keyring import Keyring
 from fanfold.engine.results.object_names import MERGED
 from fanfold.engine.results.segments import RECORD_BYTES, Index, Record
-from fanfold.ports.results import Listed, ResultStore
+from fanfold.ports.results import TEMPORARY, Listed, ResultStore
 from fanfold.values.errors import StoreError
 
 READERS = 8
@@ -147,8 +147,8 @@ def folder_of(name: str) -> str:
     return name.split("/")[1]
 
 
-OTHERS = ("claims/", "flows/", "runs/", "signatures/", "transactions/")
-"""Where what is of no task lies."""
+OTHERS = ("claims/", "flows/", "runs/", "signatures/", "transactions/", TEMPORARY)
+"""Where what is of no task lies, and what writers left that were killed."""
 
 
 def _folder(
