@@ -25,7 +25,6 @@ from fanfold.engine.context import (
 from fanfold.engine.debugging import replaying
 from fanfold.engine.flow import FlowRun, recorded_under
 from fanfold.engine.here import HERE
-from fanfold.engine.keys.forms import module_named
 from fanfold.engine.keys.policies import IsolationLevel, checked_isolation
 from fanfold.engine.patience import Patience
 from fanfold.engine.results import fencing
@@ -344,7 +343,8 @@ def _key(task: "Task[..., Any]", info: RunInfo) -> Callable[..., bytes | None] |
 def _folder(task: "Task[..., Any]") -> str:
     """The task's folder in the store: readable, and different for tasks of equal names."""
     function, _, _ = taken_apart(task.fn)
-    return _folder_of(module_named(function), function.__qualname__, task.name)
+    module = task.task_key.removesuffix(f".{function.__qualname__}:{task.name}")
+    return _folder_of(module, function.__qualname__, task.name)
 
 
 @lru_cache(maxsize=256)  # each call of a kept task asks, and its digest takes 30 µs

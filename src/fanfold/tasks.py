@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from contextvars import copy_context
 from dataclasses import replace
 from datetime import timedelta
@@ -25,7 +25,7 @@ from fanfold.caching import (
     KeyFunction,
 )
 from fanfold.caching import task_input_hash as task_input_hash
-from fanfold.engine import hooks, registry, settings
+from fanfold.engine import entrypoints, hooks, registry, settings
 from fanfold.engine.arguments import FOUND
 from fanfold.engine.binding import bind_map, bind_submit
 from fanfold.engine.calls import Call
@@ -40,7 +40,6 @@ from fanfold.engine.direct import (
 )
 from fanfold.engine.flow import owner, recorder, trimmed
 from fanfold.engine.futures import MapFuture, TaskFuture
-from fanfold.engine.keys.forms import module_named
 from fanfold.engine.keys.policies import checked_isolation, checked_key_function
 from fanfold.engine.limits.deadlines import checked_timeout
 from fanfold.engine.mapping import map_streamed
@@ -212,7 +211,13 @@ class Task(Submittable[P, R]):
     def task_key(self) -> str:
         """What tells it from other tasks: where its function is from, and its name."""
         function, _, _ = taken_apart(self.fn)
-        return f"{module_named(function)}.{function.__qualname__}:{self.name}"
+        return f"{entrypoints.imported_as(function)}.{function.__qualname__}:{self.name}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Its key goes along: elsewhere nobody may see what package a script's file lies in.
+        with suppress(AttributeError):  # of what isn't a function; that has no key
+            return {**self.__dict__, "task_key": self.task_key}
+        return self.__dict__
 
     def called(
         self,

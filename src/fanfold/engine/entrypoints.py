@@ -7,8 +7,8 @@ interpreter or given to `exec`, and what is made inside of a function, for its n
 A file that lies in a package is imported under the package's name, with the folder above it on
 `sys.path`. Any other file is loaded as Python runs a script, with its folder on `sys.path`, but
 under the name that multiprocessing gives to copies of a main module: so `__name__ == "__main__"`
-doesn't hold in it, its functions travel to other processes by value as those of a script do, and
-cache keys take it for the script.
+doesn't hold in it, and its functions travel to other processes by value as those of a script do.
+Tasks are told apart by the name that their file has when it is imported, however that was run.
 
 No flow runs while a file is loaded. A script that calls one at its end, without a guard, is loaded
 as far as there: what the call needs is defined by then.
@@ -61,6 +61,27 @@ def of(function: Any) -> str:
     code = getattr(function, "__code__", None)
     file = _file(code.co_filename) if code is not None else ""
     return f"{file}:{name}" if file else ""
+
+
+def imported_as(function: Any) -> str:
+    """Return the name of a function's module; of a script's, the one that it has when imported.
+
+    So a script shares what it has kept with those that import it. What was typed into a notebook or
+    an interpreter has no file, and is of `__main__`; so is what can't be imported for its name.
+    """
+    module = str(function.__module__)
+    if module not in MAINS:
+        return module
+    # Not that of the module of this name, which is another one where its functions travel to.
+    file = getattr(function, "__globals__", {}).get("__file__")
+    return _imported_as(file) if isinstance(file, str) and file.endswith(".py") else "__main__"
+
+
+@lru_cache(maxsize=4096)
+def _imported_as(file: str) -> str:
+    stem = Path(file).stem
+    package, _ = _package(os.path.abspath(file))
+    return f"{package}.{stem}".lstrip(".") if stem.isidentifier() else "__main__"
 
 
 def split(entrypoint: str) -> tuple[str, str]:

@@ -339,3 +339,46 @@ def test_a_flow_below_a_call_is_told_with_the_line_of_the_call(tmp_path: Path, m
         raised.value
     )
     assert 'Put that below `if __name__ == "__main__":`.' in str(raised.value)
+
+
+ASKED = """
+import sys, cloudpickle
+from fanfold import task
+
+@task
+def step(): ...
+
+if __name__ == "__main__":
+    print(step.task_key, cloudpickle.dumps(step).hex())
+"""
+
+
+@pytest.mark.parametrize("inside", ["", "jobs"])
+@pytest.mark.parametrize("how", ["file", "module"])
+def test_a_task_of_a_script_is_known_as_it_is_where_its_file_is_imported(
+    tmp_path: Path, inside: str, how: str
+) -> None:
+    folder = tmp_path / inside
+    folder.mkdir(exist_ok=True)
+    (folder / "packaged_keys.py").write_text(ASKED)
+    if inside:
+        (folder / "__init__.py").touch()
+    name = f"{inside}.packaged_keys".lstrip(".")
+    words = ["-m", name] if how == "module" else [str(folder / "packaged_keys.py")]
+
+    told = subprocess.run(
+        [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    key, pickled = told.stdout.split()
+    (folder / "packaged_keys.py").rename(folder / "gone.py")
+    (folder / "__init__.py").unlink(missing_ok=True)
+    assert key == f"{name}.step:step"
+    assert cloudpickle.loads(bytes.fromhex(pickled)).task_key == key
+    loaded = entrypoints.load(f"{folder / 'gone.py'}:step", Task, "task", main=True)
+    assert loaded.task_key == "gone.step:step"
+
+
+def test_a_function_without_a_file_is_of_the_main_module() -> None:
+    assert entrypoints.imported_as(made_by_exec()) == "__main__"
+    assert entrypoints.imported_as(outermost) == __name__
