@@ -16,7 +16,7 @@ from typing import (
     overload,
 )
 
-from fanfold.engine import registry, settings
+from fanfold.engine import loading, registry, settings
 from fanfold.engine.context import ResultOptions, RunInfo
 from fanfold.engine.debugging import replaying
 from fanfold.engine.execution import Execution
@@ -172,6 +172,7 @@ class Flow(Submittable[P, R]):
         wait_for: Iterable[Any] | None,
     ) -> Any:
         """Run it here; see `Submittable`."""
+        loading.refuse(f"flow {self.name}")
         execution = Execution(self._spec(), args, kwargs, wait_for)
         if self.yields and not return_state:
             return _items_async(execution) if self.is_async else _items(execution)

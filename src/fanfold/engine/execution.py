@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from fanfold.engine import hooks, keys, loading, settings
+from fanfold.engine import hooks, keys, settings
 from fanfold.engine.attempt import ended
 from fanfold.engine.binding import resolved, settled
 from fanfold.engine.consuming import (
@@ -78,8 +78,6 @@ class Execution:
         self.wait_for = wait_for
         self.began = time.monotonic()
         around = current()
-        if around is None:
-            loading.refuse(f"flow {spec.name}")
         parent = around.info if around is not None else None
         self.parent: FlowRun | None = around.owner if around is not None else None
         self.stop = Stop()
