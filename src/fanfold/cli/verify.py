@@ -8,6 +8,11 @@ from fanfold.cli.tables import Column, json_option, show, show_json
 from fanfold.cli.texts import plural
 from fanfold.engine.results.checking import Finding, findings
 
+_ADVICE = (
+    "What is damaged or missing is made again when it is needed, and then goes with `fanfold cache "
+    "gc`; indexes that aren't believed here go with `fanfold cache gc --unreadable`."
+)
+
 
 @click.command()
 @tasks_argument
@@ -51,3 +56,5 @@ def _tell(found: list[Finding], tasks: int, bad: int) -> None:
         )
     told = f"{plural(bad, 'problem')} found" if bad else "All is as it was committed"
     click.echo(f"{told}, in {plural(tasks, 'task')}.", err=True)
+    if bad:
+        click.echo(_ADVICE, err=True)

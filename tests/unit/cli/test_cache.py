@@ -14,6 +14,7 @@ from fanfold import flow, task
 from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.cache_policies import INPUTS, TASK_SOURCE
 from fanfold.engine.recording.recorder import close_all
+from fanfold.engine.results.object_names import is_segment
 from fanfold.ports.history import History
 from fanfold.values.records import FlowRuns
 from tests.unit.cli.commands import run, seen
@@ -331,6 +332,23 @@ def test_a_changed_byte_is_found_by_reading(history: History) -> None:
 
     assert [each["results"] for each in told("verify", code=1)] == [1]
     assert told("verify", "--quick") == []
+
+
+def test_what_was_damaged_is_no_problem_once_it_was_made_again(history: History) -> None:
+    ran(history, lambda: mapped(1))
+    store = results()
+    (name,) = [name for name in store.names("tasks/") if is_segment(name)]
+    store.write(name, [b"damaged"])
+    bad = run("cache", "verify", code=1).stderr
+    ran(history, lambda: mapped(1))
+
+    (left,) = told("verify")
+
+    assert "1 problem found, in 1 task." in bad and "made again when it is needed" in bad
+    assert (left["object"], left["harmless"]) == (name, True)
+    assert "`fanfold cache gc` removes what is left" in left["problem"]
+    assert told("gc")["counts"] == {"replaced": 1}
+    assert told("verify") == []
 
 
 def explained(one: str, other: str = "") -> Any:

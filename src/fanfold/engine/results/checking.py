@@ -37,13 +37,22 @@ def findings(store: ResultStore, folder: Folder, *, contents: bool = True) -> It
     for index, reason in folder.unread.items():
         yield Finding(task=folder.name, object=index, problem=reason, results=0)
     places: defaultdict[str, dict[bytes, Entry]] = defaultdict(dict)
+    newest: dict[bytes, tuple[str, bytes]] = {}
     for entry in folder.entries():
+        newest[entry.key] = entry.place, entry.row
         if entry.segment:  # others lie in their index, which was verified as a whole
             places[entry.place][entry.row] = entry
     for place, entries in sorted(places.items()):
-        problem, count = _problem(store, folder, place, list(entries.values()), contents)
-        if problem:
+        counting = [each for row, each in entries.items() if newest[each.key] == (place, row)]
+        of = counting or list(entries.values())
+        problem, count = _problem(store, folder, place, of, contents)
+        if problem and counting:
             yield Finding(task=folder.name, object=place, problem=problem, results=count)
+        elif problem:
+            told = (
+                f"{problem}; all of it was made again, and `fanfold cache gc` removes what is left"
+            )
+            yield Finding(task=folder.name, object=place, problem=told, results=0, harmless=True)
     known = {*places, *folder.indexes, *folder.unread}
     unnamed = [each for name, each in folder.objects.items() if name not in known]
     if unnamed:
