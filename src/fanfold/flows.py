@@ -323,7 +323,7 @@ class Flow(Submittable[P, R]):
         persists = held.results_persist_by_default if results.persist is None else results.persist
         if not persists or replaying() is not None:
             return None
-        store = registry.result_store_of(results.storage or held.results_default_storage)
+        store = registry.result_store_of(results.storage)
         serializer = results.serializer or held.results_default_serializer
         fencing.check(store, info)
         return keep_flow_result(

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import replace
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fanfold import runtime
@@ -234,7 +233,7 @@ def kept_runs(task: "Task[..., Any]", around: ResultOptions) -> frozenset[str]:
     persist = held.results_persist_by_default if results.persist is None else results.persist
     if not persist:
         return frozenset()
-    store = _store(results.storage)
+    store = registry.result_store_of(results.storage)
     return shelf(store, _folder(task), keyring_of(store)).runs()
 
 
@@ -252,7 +251,7 @@ def _kept(
             )
     if not persist or held.tasks_disable_caching:
         return None, None
-    store = _store(info.results.storage)
+    store = registry.result_store_of(info.results.storage)
     try:
         keyring = keyring_of(store)
     except UsageError as error:
@@ -350,10 +349,6 @@ def _folder(task: "Task[..., Any]") -> str:
 @lru_cache(maxsize=256)  # each call of a kept task asks, and its digest takes 30 µs
 def _folder_of(module: str, qualified: str, name: str) -> str:
     return f"{folder_start(name)}-{keys.digest((module, qualified, name)).hex()[:12]}"
-
-
-def _store(choice: ResultStore | str | Path | None) -> ResultStore:
-    return registry.result_store_of(choice or settings.current().results_default_storage)
 
 
 def _call_key(info: RunInfo, bound: Bound, stream: str, folder: str) -> CallKey:

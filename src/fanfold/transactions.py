@@ -146,7 +146,7 @@ def _opened(
 def _record(key: str, store: ResultStore | str | Path | None) -> TransactionRecord:
     around, held = context.current(), settings.current()
     results = around.info.results if around is not None else context.ResultOptions()
-    place = registry.result_store_of(store or results.storage or held.results_default_storage)
+    place = registry.result_store_of(store or results.storage)
     serializer = results.serializer or held.results_default_serializer
     chosen = raw_serializer(serializer, held.results_accepted_codecs)
     return TransactionRecord(store=place, key=key, keyring=keyring_of(place), serializer=chosen)

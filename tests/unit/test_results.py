@@ -12,6 +12,7 @@ import pytest
 
 from fanfold import INPUTS, flow, task
 from fanfold.caching import NO_CACHE, TASK_SOURCE
+from fanfold.engine import settings
 from fanfold.runtime import flow_run, task_run
 from fanfold.values.errors import UsageError
 from tests.unit.keeping_tasks import counted, named, payloads
@@ -294,6 +295,29 @@ def test_options_of_results_that_make_no_sense_are_refused_by_name(
         make(**{option: value})(lambda: 1)
     with pytest.raises(TypeError, match=option):
         make(lambda: 1).with_options(**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("results.default_storage", "s4://x", "There is no storage s4://"),
+        ("default_runner", "nowhere", "There is no task runner 'nowhere'"),
+        ("history.url", "mysql://somewhere/runs", "There is no history 'mysql'"),
+    ],
+)
+def test_what_a_setting_names_in_vain_is_told_with_the_setting_and_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    variable = f"FANFOLD_{name.replace('.', '_').upper()}"
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(UsageError) as raised:
+        flow(lambda: counted([], persist_result=True)(1))()
+
+    assert str(raised.value).startswith(f"{name} (environment variable {variable}): {told}")
+
+    with settings.temporary({name: value}), pytest.raises(UsageError, match="temporary settings"):
+        flow(lambda: counted([], persist_result=True)(1))()
 
 
 # Objects that users name.

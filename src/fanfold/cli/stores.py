@@ -9,7 +9,7 @@ from click.shell_completion import CompletionItem
 
 from fanfold.cli.completion import words_like
 from fanfold.cli.texts import clean
-from fanfold.engine import registry, settings
+from fanfold.engine import registry
 from fanfold.engine.results import inventory
 from fanfold.engine.results.inventory import Inventory
 from fanfold.engine.results.keyring import Keyring
@@ -76,7 +76,7 @@ def chosen(storage: str | None) -> Place:
     Raises:
         FanfoldError: There is no such store, or its keys can't be had.
     """
-    store = registry.result_store_of(storage or settings.current().results_default_storage)
+    store = registry.result_store_of(storage)
     return Place(store, keyring_of(store))
 
 

@@ -1,6 +1,8 @@
 """Finds adapters by name, through entry points, and says what to install for missing ones."""
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -50,8 +52,11 @@ def runner(choice: TaskRunner | str | None) -> TaskRunner:
         UnknownRunner: Nothing of that name is installed; says what is.
         UsageError: It is neither a name nor a runner.
     """
-    if choice is None or isinstance(choice, str):
-        return _named_runner(choice or settings.current().default_runner)
+    if not choice:
+        with _said_by("default_runner"):
+            return _named_runner(settings.current().default_runner)
+    if isinstance(choice, str):
+        return _named_runner(choice)
     if isinstance(choice, type) or not hasattr(choice, "open"):
         raise UsageError(
             f"task_runner={choice!r} is no task runner. Give a name such as 'threads', or an "
@@ -78,7 +83,16 @@ def result_store(url: str) -> ResultStore:
 
 
 def result_store_of(choice: Any) -> ResultStore:
-    """Return the store that was chosen by a folder, a URL, or given as an object."""
+    """Return the store that was chosen by a folder, a URL, or given as an object.
+
+    That of the setting where none was.
+
+    Raises:
+        UnknownStorage: Nothing is installed for such a URL; says what to install.
+    """
+    if not choice:
+        with _said_by("results.default_storage"):
+            return result_store(settings.current().results_default_storage)
     return result_store(str(choice)) if isinstance(choice, (str, Path)) else choice
 
 
@@ -92,14 +106,24 @@ def history(url: str) -> "History":
 
 
 def check_history(url: str) -> None:
-    """See that a history of that kind is installed; our own aren't loaded for that.
+    """See that a history of the kind in the settings is installed; our own aren't loaded for it.
 
     Raises:
         UnknownHistory: None is.
     """
     kind = url.partition(":")[0]
     if (HISTORIES, kind) not in _OURS:
-        _load(HISTORIES, kind)
+        with _said_by("history.url"):
+            _load(HISTORIES, kind)
+
+
+@contextmanager
+def _said_by(name: str) -> Generator[None]:
+    """Have errors about what a setting names tell that it does, and where it is from."""
+    try:
+        yield
+    except UnknownAdapter as error:
+        raise type(error)(f"{name} ({settings.source(name)}): {error}") from None
 
 
 @cache

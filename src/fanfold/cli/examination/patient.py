@@ -55,7 +55,7 @@ class Patient:
     @property
     def store(self) -> ResultStore:
         """Where results are kept by default."""
-        return registry.result_store(settings.current().results_default_storage)
+        return registry.result_store_of(None)
 
     @property
     def history_url(self) -> str:

@@ -5,6 +5,7 @@ from fanfold.engine.settings.lookup import TABLE as TABLE
 from fanfold.engine.settings.lookup import found as found
 from fanfold.engine.settings.lookup import named as named
 from fanfold.engine.settings.lookup import reload as reload
+from fanfold.engine.settings.lookup import source as source
 from fanfold.engine.settings.lookup import staying as staying
 from fanfold.engine.settings.lookup import temporary as temporary
 from fanfold.engine.settings.table import DEFAULT_RUNNER as DEFAULT_RUNNER

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, Literal, NamedTuple, TypeVar
 
-from fanfold.engine.results.codec_names import ACCEPTED
+from fanfold.engine.results.codec_names import ACCEPTED, SERIALIZERS
 from fanfold.values.secrets import KNOWN, hide
 from fanfold.values.states import StateName
 
@@ -223,6 +223,7 @@ DAYS = Kind(parse=_seconds, allowed="a number of days from 0")
 DAYS_BY_STATE = Kind(
     parse=_days_by_state, allowed="final states and days such as completed=30,failed=365"
 )
+SERIALIZER = one_of({name: name for name in SERIALIZERS})
 CODECS = Kind(parse=_codecs, allowed=f"some of {','.join(ACCEPTED)}")
 HISTORY = Kind(
     parse=_history,

@@ -31,6 +31,7 @@ HOME = "FANFOLD_HOME"
 
 T = TypeVar("T")
 _PREFIX = "FANFOLD_"
+_TEMPORARY = "temporary settings"
 _logger = logging.getLogger("fanfold.settings")
 
 
@@ -178,7 +179,7 @@ def temporary(values: Mapping[str, object]) -> Generator[None]:
     Raises:
         UsageError: A name isn't known, or the setting doesn't take the value.
     """
-    where, folder = "temporary settings", working_directory()
+    where, folder = _TEMPORARY, working_directory()
     parsed = {
         setting: setting.read(value, where, folder)
         for setting, value in ((named(name, where), value) for name, value in values.items())
@@ -211,6 +212,15 @@ def found() -> list[Found]:
         UsageError: What a variable or a file says isn't understood.
     """
     return [_found(setting) for setting in TABLE.values()]
+
+
+def source(name: str) -> str:
+    """Return who says what a setting is, as errors name it: a variable, a file, a profile."""
+    setting = TABLE[name]
+    said = _found(setting)
+    if said.layer is Layer.ENVIRONMENT:
+        return f"environment variable {setting.variable.name}"
+    return _TEMPORARY if said.layer is Layer.TEMPORARY else said.source
 
 
 def named(name: str, where: str) -> Setting[Any]:

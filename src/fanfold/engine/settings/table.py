@@ -42,6 +42,7 @@ from fanfold.engine.settings.kinds import (
     PLACE,
     PROGRESS,
     SECONDS,
+    SERIALIZER,
     WORD,
     WORDS,
     WORKERS,
@@ -153,7 +154,7 @@ class Settings:
     )
     results_default_serializer = Setting(
         name="results.default_serializer",
-        kind=WORD,
+        kind=SERIALIZER,
         default="auto",
         description="How results are written: auto (by type), pickle, json, compressed/pickle, ...",
     )

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fanfold.engine.results.codec_names import SERIALIZERS
 from fanfold.engine.results.payloads import CODECS, OWN, encoder
-from fanfold.engine.results.serializers import NAMES, serializer
+from fanfold.engine.results.serializers import AUTO, NAMES, serializer
 from fanfold.serializers import (
     CompressedJSONSerializer,
     CompressedPickleSerializer,
@@ -165,6 +166,10 @@ def test_a_serializer_that_returns_no_bytes_is_refused() -> None:
 
     with pytest.raises(TypeError, match="returned a str"):
         encoder(Text())(1)
+
+
+def test_the_setting_can_name_every_serializer() -> None:
+    assert (AUTO, *NAMES) == SERIALIZERS
 
 
 @pytest.mark.parametrize(

@@ -270,6 +270,7 @@ def test_toml_values_are_taken_as_they_are(project: Path) -> None:
         ("flows.default_retry_delay_seconds", "inf", "a number of seconds from 0"),
         ("logging.level", "loud", "one of debug, info, warning, error, critical"),
         ("progress", "yes", "one of auto, on, off, plain"),
+        ("results.default_serializer", "yaml", "one of auto, pickle, json, compressed/"),
     ],
 )
 def test_a_bad_value_says_where_it_is_and_what_is_allowed(
