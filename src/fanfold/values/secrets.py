@@ -1,11 +1,12 @@
 """Values that nobody should read in logs, in the history or on a screen."""
 
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from fanfold.values.errors import UsageError
 
@@ -17,9 +18,12 @@ VARIABLE = re.compile(r"env:([A-Za-z_]\w*)", re.ASCII)
 FILE = re.compile(r"file:(?!//)(.+)")
 """How an option may name where its value is."""
 _SECRET = re.compile(
-    r"secret|token|passw|passphrase|credential|connection_string|(account|private)_key$",
+    r"secret|token|passw|passphrase|credential|connection_string|(account|private|access)_key$"
+    r"|^auth$|authorization|api[_-]?key",
     re.IGNORECASE,
 )
+_IN_URL = re.compile(r"://[^/?#\s:@]*:(?!\d+(?:[/?#]|$))([^\s@]+)@")
+"""A password in a URL; what are digits alone is a port."""
 _WAYS = frozenset({"anon", "browser", "cache", "cloud", "google_default"})
 """Of Google's storage to find credentials, where others have a token."""
 _FEW = 64
@@ -134,6 +138,10 @@ class Known:
                     self._few = few if len(few) <= _FEW else None
                 self.longest = max(self.longest, len(form))
 
+    def unlock(self) -> None:
+        """Be free in a forked process, in which no other thread is left that is adding."""
+        self._lock = threading.Lock()
+
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return where in a text they stand, in any order; they may overlap."""
         found: list[tuple[int, int]] = []
@@ -176,18 +184,34 @@ def untold(error: BaseException, masked: Callable[[object], str]) -> BaseExcepti
 
 def is_secret(name: str, value: object) -> bool:
     """Return whether an option is a secret that is written out."""
+    if isinstance(value, (list, tuple)):
+        parts: list[object] = list(value)  # pyright: ignore[reportUnknownArgumentType]
+        return not any(map(is_reference, parts)) and any(is_secret(name, part) for part in parts)
     if not value or isinstance(value, (bool, int, float)) or is_reference(value):
         return False
+    if isinstance(value, Secret) or (isinstance(value, str) and _IN_URL.search(value)):
+        return True
     return bool(_SECRET.search(name)) and not (isinstance(value, str) and value in _WAYS)
 
 
 def hide(options: Mapping[str, Any]) -> None:
     """Mask the secrets that are written out in options, wherever something is shown."""
     for name, value in options.items():
-        if isinstance(value, Mapping):
-            hide(value)
-        elif isinstance(value, str) and is_secret(name, value):
-            KNOWN.add(value)
+        _hide(name, value)
+
+
+def _hide(name: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        hide(value)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            _hide(name, part)
+    elif isinstance(value, str) and is_secret(name, value):
+        KNOWN.add(value)
+        for password in _IN_URL.findall(value):
+            KNOWN.add(unquote(password))
+        if "authorization" in name.lower():
+            KNOWN.add(value.rpartition(" ")[2])  # behind a word such as Bearer
 
 
 def is_reference(value: object) -> bool:
@@ -197,3 +221,5 @@ def is_reference(value: object) -> bool:
 
 KNOWN = Known()
 """Those that this process has seen: made, unpickled, or among a flow's parameters."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=KNOWN.unlock)

@@ -5,14 +5,16 @@ file holds where the storage is connected. One that is written out stays in its 
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fanfold.values.secrets import FILE, KNOWN, VARIABLE, hide, is_reference, is_secret
+from fanfold.values.secrets import FILE, KNOWN, VARIABLE, Secret, hide, is_reference, is_secret
 
 Options = Mapping[str, Any]
 
+_UNKNOWN = re.compile(r"unexpected keyword argument '(\w+)'")
 _BESIDE = frozenset({"key", "username", "user", "aws_access_key_id"})
 """Go with a secret: without it they would keep a process from finding credentials of its own."""
 
@@ -26,9 +28,11 @@ def divided(options: Options) -> tuple[dict[str, Any], dict[str, Any]]:
         if name in secrets or (secrets and name in _BESIDE and not is_reference(value)):
             held[name] = value
         elif isinstance(value, Mapping):
-            plain[name], inside = divided(value)
+            left, inside = divided(value)
             if inside:
                 held[name] = inside
+            if left or not inside:  # an empty one may mean that there shall be nothing
+                plain[name] = left
         else:
             plain[name] = value
     hide(held)
@@ -50,10 +54,21 @@ def resolved(options: Options) -> dict[str, Any]:
     """Return options with what is named in them, which is masked from then on.
 
     Raises:
-        LookupError: A variable isn't set here.
-        OSError: A file can't be read.
+        LookupError: A variable isn't set here, or a file can't be read.
     """
     return {name: _resolved(name, value) for name, value in options.items()}
+
+
+def unknown_option(error: TypeError) -> TypeError:
+    """Return an error that says where an option was given that a file system doesn't have."""
+    found = _UNKNOWN.search(str(error))
+    if found is None:
+        return error
+    meant = " Did you mean endpoint_url?" if found[1] == "endpoint" else ""
+    return TypeError(
+        f"there is no option {found[1]} for this storage. Correct it in the options of FsspecStore "
+        f"or in the setting results.storage_options.{meant}"
+    )
 
 
 def frozen(value: Any) -> Any:
@@ -68,6 +83,10 @@ def frozen(value: Any) -> Any:
 def _resolved(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return resolved(value)
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(_resolved(name, part) for part in value)
+    if isinstance(value, Secret):
+        return value.get()
     if not isinstance(value, str):
         return value
     if found := VARIABLE.fullmatch(value):
@@ -77,7 +96,14 @@ def _resolved(name: str, value: Any) -> Any:
                 f"its option {name} is {value}, but {found[1]} isn't in the environment here"
             )
     elif found := FILE.fullmatch(value):
-        text = Path(found[1]).expanduser().read_text().strip()
+        try:
+            text = Path(found[1]).expanduser().read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            # Not an OSError: one of them means that there is no such object.
+            reason = getattr(error, "strerror", None) or str(error)
+            raise LookupError(
+                f"its option {name} is {value}, but {found[1]} can't be read here: {reason}"
+            ) from None
     else:
         return value
     KNOWN.add(text)

@@ -5,6 +5,7 @@
 
 import errno
 import inspect
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,15 @@ T = TypeVar("T")
 _CLOCKS = ("LastModified", "last_modified", "updated", "mtime", "created")
 """Under which file systems tell when an object was written, the best first."""
 _memory_lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _memory_lock
+    _memory_lock = threading.Lock()  # whoever held it isn't here
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Remote:
