@@ -1,15 +1,22 @@
 """The store on S3: which requests it makes, and what it makes of faults and of servers."""
 
+import asyncio
+import gc
 import logging
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 
+from fanfold.adapters.results import fsspec_store
 from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.adapters.results.s3 import BIG_BYTES, PART_BYTES, S3, _cut
 from fanfold.values.errors import StoreError
@@ -291,6 +298,72 @@ def test_what_is_not_allowed_is_told_at_once_with_what_to_do(s3: S3Place) -> Non
         store.write("a/b", [b"x"])
 
     assert asked(s3) == {"PutObject": 1}
+
+
+def test_a_fork_leaves_the_connections_of_its_parent_alone(s3: S3Place) -> None:
+    s3.store().write("a", [b"1"])
+    s3.control.forget()
+
+    program = f"""
+import gc, os
+from fanfold.adapters.results import fsspec_store
+
+options = {{**{s3.options!r}, "config_kwargs": {{"proxies": {{}}, "read_timeout": 1}}}}
+store = fsspec_store.FsspecStore({s3.url()!r}, options)
+store.read("a")
+if os.fork() == 0:
+    store.read("a")
+    gc.collect()
+    store.read("a")
+    os._exit(0)
+assert os.wait()[1] == 0
+store.read("a")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+    assert asked(s3) == {"GetObject": 4}  # none was asked for again
+
+
+def test_a_place_that_is_let_go_of_is_closed_on_its_own_loop(s3: S3Place) -> None:
+    store = s3.store("of its own")
+    store.write("a", [b"1"])
+    ended: SimpleQueue[str] = SimpleQueue()
+
+    class Creator:
+        async def __aexit__(self, *_: object) -> None:
+            ended.put(threading.current_thread().name)
+
+    place: Any = fsspec_store._connected(store)
+    place._system._s3creator = Creator()
+    del place
+
+    async def let_go() -> None:
+        fsspec_store._places.pop(fsspec_store._identity(store))
+        gc.collect()
+
+    asyncio.run(let_go())
+
+    assert ended.get(timeout=60) == "fsspecIO"
+
+
+def test_a_refused_place_connects_anew_if_other_credentials_are_named(
+    s3: S3Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_ID", "first")
+    options = {**s3.options, "key": "env:MY_ID", "secret": "env:AWS_SECRET_ACCESS_KEY"}
+    store = FsspecStore(s3.url(), options)
+    s3.control.strike(Rule(effect=Effect.DENY))
+
+    def refused() -> object:
+        before = fsspec_store._connected(store)
+        with pytest.raises(StoreError):
+            store.read("a")
+        return fsspec_store._connected(store) is before
+
+    assert refused()
+    monkeypatch.setenv("MY_ID", "second")
+    assert not refused()
+    assert refused()
 
 
 def test_a_server_that_ignores_conditions_is_warned_of_once(

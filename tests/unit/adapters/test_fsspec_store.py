@@ -54,6 +54,26 @@ def test_a_plain_path_means_the_same_folder_everywhere(
     assert (tmp_path / "results" / "a").read_bytes() == b"x"
 
 
+@pytest.mark.parametrize(
+    "spelling",
+    ["file://results", "file:results", "local://results", "file://~/results/", "results/"],
+)
+def test_a_folder_is_one_store_however_it_is_spelled(
+    spelling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    store = FsspecStore(spelling)
+
+    assert store == FsspecStore(f"file://{tmp_path}/results")
+    assert store.url == str(tmp_path / "results")
+
+
+def test_a_forked_process_waits_for_no_lock_that_another_thread_held() -> None:
+    run(FORKED)
+
+
 def test_secrets_are_not_told() -> None:
     store = FsspecStore("sftp://user:secret@host/path", {"password": "secret"})
 
@@ -340,6 +360,20 @@ for child in range(4):
                 store.write(f"won/{turn}.{child}", [b""])
         os._exit(0)
 assert [os.wait()[1] for child in range(4)] == [0] * 4
+"""
+
+FORKED = """
+import os, signal
+from fanfold.adapters.results import remote
+from fanfold.adapters.results.fsspec_store import FsspecStore
+from fanfold.values.secrets import KNOWN
+
+with KNOWN._lock, remote._memory_lock:
+    if os.fork() == 0:
+        signal.alarm(20)
+        KNOWN.add("a new secret")
+        os._exit(not FsspecStore("memory://forked").create("a", b"x"))
+assert os.wait()[1] == 0
 """
 
 CRASH = """

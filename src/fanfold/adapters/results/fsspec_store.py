@@ -7,17 +7,19 @@ by the threads of one process.
 import os
 import platform
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+import weakref
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Protocol
-from urllib.parse import unquote
+from uuid import uuid4
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from fanfold.adapters.results import credentials, schemes
+from fanfold.adapters.results import addresses, credentials, schemes
 from fanfold.adapters.results.faults import advice, denied
 from fanfold.adapters.results.folder import Folder
 from fanfold.adapters.results.remote import Remote
@@ -27,6 +29,8 @@ from fanfold.values.errors import StoreError
 from fanfold.values.secrets import hide
 
 _S3 = frozenset({"s3", "s3a"})
+_AGAIN_S = 30.0
+"""After a refusal a process connects again at most so often, to find other credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +38,8 @@ class FsspecStore:
     """A result store at an fsspec URL; see `fanfold.ports.results.ResultStore` for the contract.
 
     Args:
-        url: Where the root is, such as `s3://bucket/results`. A plain path is made absolute here,
-            as workers have other working directories.
+        url: Where the root is, such as `s3://bucket/results`. A folder's path is made absolute
+            here, as workers have other working directories.
         options: Keyword arguments for the file system, such as `{"endpoint_url": ...}`. A text such
             as `"env:MY_SECRET"` or `"file:/run/secrets/token"` stands for what that variable or
             file holds in the process that connects. Secrets that are written out are known to this
@@ -45,6 +49,7 @@ class FsspecStore:
 
     Raises:
         UnknownStorage: Nothing is installed for such a URL; says what to install.
+        UsageError: A password in the URL isn't written as it has to be.
     """
 
     url: str
@@ -55,31 +60,30 @@ class FsspecStore:
     )
     """Secrets that were written out."""
     travelled: bool = field(default=False, init=False, repr=False, compare=False)
-    """Whether another process has made it."""
+    """Whether it was unpickled."""
+    mark: str = field(default="", init=False, repr=False, compare=False)
+    """Which secrets were written out, for copies without them; drawn, so it tells nothing else."""
 
     def __post_init__(self) -> None:
-        url, password = self.url, dict[str, Any]()
-        if "://" not in url and "::" not in url:
-            url = os.path.abspath(os.path.expanduser(url))
-        else:
-            schemes.check(url)
-            url, password = _without_password(url)
-        options, held = credentials.divided({**self.options, **password})
+        url, passwords = addresses.settled(self.url)
+        options, held = credentials.divided(credentials.joined(self.options or {}, passwords))
         object.__setattr__(self, "url", url)
         object.__setattr__(self, "options", options)
         object.__setattr__(self, "held", held)
         if held:
-            _came[_plain_identity(self)] = credentials.joined(options, held)
+            plain = _plain_identity(self)
+            mark = _marks.setdefault((plain, credentials.frozen(held)), uuid4().hex)
+            object.__setattr__(self, "mark", mark)
+            _came[plain, mark] = credentials.joined(options, held)
+            _last_mark[plain] = mark
 
     def __str__(self) -> str:
-        """Return the URL without a user or password that may be in it."""
-        scheme, separator, rest = self.url.partition("://")
-        host, slash, path = rest.partition("/")
-        return scheme + separator + host.rpartition("@")[2] + slash + path
+        """Return the URL without a user that may be in it."""
+        return addresses.shown(self.url)
 
     def __reduce__(self) -> tuple[Any, ...]:
         shipped = _shipped(self) if self.ship_credentials and SEALED.get() else None
-        return _travelled, (self.url, self.options, self.ship_credentials, shipped)
+        return _travelled, (self.url, self.options, self.ship_credentials, shipped, self.mark)
 
     @property
     def private(self) -> bool:
@@ -134,7 +138,7 @@ class FsspecStore:
             yield _connected(self)
         except Exception as error:
             if denied(error):
-                _forget(self)  # what is named in its options may have changed
+                _reconsider(self)
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
             raise StoreError(
@@ -174,9 +178,24 @@ class _Place(Protocol):
     def remove(self, names: Sequence[str]) -> None: ...
 
 
-_places: dict[Any, _Place] = {}
+@dataclass(frozen=True, slots=True)
+class _Connected:
+    place: _Place
+    options: Any
+    """What it was made with, frozen."""
+    since_s: float = field(default_factory=time.monotonic)
+
+
+_places: dict[Any, _Connected] = {}
 _came: dict[Any, Mapping[str, Any]] = {}
 """Options with credentials that were shipped here or written out here, for copies without them."""
+_marks: dict[Any, str] = {}
+"""Of the secrets that were written out here."""
+_last_mark: dict[Any, str] = {}
+"""Of those that were written out last for what is the same without them: copies from processes
+that have written out their own use them too."""
+_inherited: list[Any] = []
+"""File systems of the process that this one was forked from, never to be collected here."""
 _connecting = threading.Lock()
 
 
@@ -186,24 +205,51 @@ def _after_fork() -> None:
     _connecting = threading.Lock()
 
 
+def _let_go(system: Any, close: Callable[[Any], None] | None, process: int) -> None:
+    """Part with the file system of a place that nobody uses any more."""
+    if os.getpid() != process:
+        # When it is collected it closes connections of the parent, which would hear no more of
+        # them.
+        _inherited.append(system)
+    elif close is not None:
+        close(system)
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
 def _connected(store: FsspecStore) -> _Place:
     """Return the place that a store describes; one for the process."""
-    place = _places.get(_identity(store))
-    if place is None:
+    identity = _identity(store)
+    found = _places.get(identity)
+    if found is None:
         with _connecting:
-            place = _places.get(_identity(store))
-            if place is None:
-                place = _places[_identity(store)] = _connect(store)
-    return place
+            found = _places.get(identity)
+            if found is None:
+                found = _places[identity] = _connect(store)
+    return found.place
 
 
-def _connect(store: FsspecStore) -> _Place:
-    options = {"use_listings_cache": False, "skip_instance_cache": True, **_full_options(store)}
-    system, root = fsspec.core.url_to_fs(store.url, **options)
+def _connect(store: FsspecStore) -> _Connected:
+    full = _full_options(store)
+    made_with = credentials.frozen(full)
+    options = {"use_listings_cache": False, "skip_instance_cache": True, **full}
+    try:
+        system, root = fsspec.core.url_to_fs(store.url, **options)
+        place = _place(store, system, root)
+    except FileNotFoundError as error:
+        # Not to be taken for an object that isn't there.
+        raise OSError(f"it can't be connected to: {error}") from error
+    except TypeError as error:
+        raise credentials.unknown_option(error) from None
+    if not isinstance(place, Folder):
+        close = S3.close if isinstance(place, S3) else None
+        weakref.finalize(place, _let_go, system, close, os.getpid()).atexit = False
+    return _Connected(place, made_with)
+
+
+def _place(store: FsspecStore, system: Any, root: str) -> _Place:
     if isinstance(system, LocalFileSystem):
         return Folder(root, store.__str__)
     if _S3.intersection(system.protocol):
@@ -211,24 +257,42 @@ def _connect(store: FsspecStore) -> _Place:
     return Remote(system, root.rstrip("/"), store.__str__)
 
 
-def _forget(store: FsspecStore) -> None:
-    _places.pop(_identity(store), None)
+def _reconsider(store: FsspecStore) -> None:
+    """Have a store that was refused connect anew if other credentials may be found by that."""
+    identity = _identity(store)
+    found = _places.get(identity)
+    if found is None:
+        return
+    with suppress(Exception):  # what is named can't be found: that shall be told next time
+        same = credentials.frozen(_full_options(store)) == found.options
+        if same and time.monotonic() - found.since_s < _AGAIN_S:
+            return
+    _places.pop(identity, None)
 
 
 def _identity(store: FsspecStore) -> Any:
-    return _plain_identity(store), credentials.frozen(store.held)
+    return store.url, credentials.frozen(_used(store))
 
 
 def _plain_identity(store: FsspecStore) -> Any:
     return store.url, credentials.frozen(store.options)
 
 
+def _used(store: FsspecStore) -> Mapping[str, Any]:
+    """Return a store's options with the secrets that are known here for it."""
+    if store.travelled:
+        plain = _plain_identity(store)
+        came = _came.get((plain, store.mark))
+        if came is None and store.mark:
+            came = _came.get((plain, _last_mark.get(plain)))
+        if came is not None:
+            return came
+    return credentials.joined(store.options, store.held)
+
+
 def _full_options(store: FsspecStore) -> dict[str, Any]:
     """Return what a store's file system is made with, secrets and all."""
-    came = _came.get(_plain_identity(store)) if store.travelled else None
-    if came is None:
-        came = credentials.joined(store.options, store.held)
-    return credentials.resolved(came)
+    return credentials.resolved(_used(store))
 
 
 def _shipped(store: FsspecStore) -> dict[str, Any]:
@@ -236,8 +300,8 @@ def _shipped(store: FsspecStore) -> dict[str, Any]:
     place = _connected(store)
     options = _full_options(store)
     if isinstance(place, S3):
-        options.update(place.credentials())
-    elif isinstance(place, Remote) and not place.private and options == store.options:
+        return place.shipped(options)
+    if isinstance(place, Remote) and not place.private and options == store.options:
         raise StoreError(
             f"{store} has no credentials in its options that could be sent to workers. Name them "
             "there, such as 'env:MY_SECRET', or leave out ship_credentials."
@@ -246,29 +310,26 @@ def _shipped(store: FsspecStore) -> dict[str, Any]:
 
 
 def _travelled(
-    url: str, options: Mapping[str, Any], ship_credentials: bool, shipped: dict[str, Any] | None
+    url: str,
+    options: Mapping[str, Any],
+    ship_credentials: bool,
+    shipped: dict[str, Any] | None,
+    mark: str,
 ) -> FsspecStore:
     """Return a store that was pickled; what was shipped counts for all that are equal to it."""
     store = object.__new__(FsspecStore)
-    values = (url, options, ship_credentials, {}, True)
+    values = (url, options, ship_credentials, {}, True, mark)
     for name, value in zip(FsspecStore.__slots__, values, strict=True):
         object.__setattr__(store, name, value)
     if shipped is not None:
         hide(shipped)
-        _came[_plain_identity(store)] = shipped
-        _forget(store)
+        key = _plain_identity(store), mark
+        came = _came.get(key)
+        if came != shipped:
+            if came is not None:
+                _places.pop(_identity(store), None)
+            _came[key] = shipped
     return store
-
-
-def _without_password(url: str) -> tuple[str, dict[str, Any]]:
-    """Return a URL without a password that is in it, and that password as an option."""
-    scheme, separator, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    user, at, name = host.rpartition("@")
-    user, colon, password = user.partition(":")
-    if not (at and colon) or "::" in url:
-        return url, {}
-    return f"{scheme}{separator}{user}{at}{name}{slash}{path}", {"password": unquote(password)}
 
 
 def _folders(prefix: str) -> list[str]:

@@ -8,7 +8,7 @@ Imports nothing of s3fs.
 import asyncio
 import io
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -42,6 +42,14 @@ _CONNECTIONS = 32
 """botocore's 10 would make the threads of a worker wait for each other."""
 _READ_BYTES = 1 << 20
 _NEW = {"IfNoneMatch": "*"}
+_FOUND_BY = frozenset({"key", "secret", "token", "username", "password", "profile", "session"})
+"""Options that say where a file system finds its credentials."""
+_OF_CLIENT = {
+    "key": "aws_access_key_id",
+    "secret": "aws_secret_access_key",
+    "token": "aws_session_token",
+}
+"""How botocore calls them."""
 _TRY = "fanfold-try"
 """Under which an object that was written in parts says by which try."""
 
@@ -74,6 +82,19 @@ class S3:
             return {}
         return self._wait(self._credentials)
 
+    def shipped(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options for another process, with the credentials that were found here."""
+        found = self.credentials()
+        if not found:
+            return dict(options)
+        shipped = {name: value for name, value in options.items() if name not in _FOUND_BY}
+        client = dict(options.get("client_kwargs") or {})
+        for name in _OF_CLIENT.values():
+            client.pop(name, None)
+        if "profile" in options:  # says what region it is, too
+            client.setdefault("region_name", self._system.s3.meta.region_name)
+        return {**shipped, "client_kwargs": client, **found}
+
     def write(self, name: str, parts: Sequence[Buffer]) -> None:
         self._wait(self._put, name, parts, {})
 
@@ -97,6 +118,16 @@ class S3:
     def remove(self, names: Sequence[str]) -> None:
         for start in range(0, len(names), _AT_ONCE):
             self._wait(self._remove, names[start : start + _AT_ONCE])
+
+    @staticmethod
+    def close(system: Any) -> None:
+        """Close the connections of a file system, on the loop to which they belong.
+
+        s3fs itself would do it on whatever loop runs where the file system is collected, in vain.
+        """
+        if system.loop.is_running():
+            ended = system._s3creator.__aexit__(None, None, None)
+            asyncio.run_coroutine_threadsafe(ended, system.loop)
 
     def _wait(self, do: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         done: Any = sync(self._system.loop, do, *arguments)
@@ -280,13 +311,16 @@ class S3:
     async def _credentials(self) -> dict[str, str]:
         system = self._system
         await system.set_session()
-        parts = system.key, system.secret, system.token
-        if not (system.key and system.secret):
+        given = {name: getattr(system, name) for name in _OF_CLIENT}
+        for name, told_as in _OF_CLIENT.items():
+            given[name] = given[name] or system.client_kwargs.get(told_as)
+        parts = tuple(given.values())
+        if not (given["key"] and given["secret"]):
             found = await system.session.get_credentials()
             if found is None:
                 return {}
             parts = await found.get_frozen_credentials()
-        named = zip(("key", "secret", "token"), parts, strict=False)
+        named = zip(_OF_CLIENT, parts, strict=False)
         return {name: value for name, value in named if value}
 
     def _key(self, name: str) -> str:
