@@ -4,6 +4,7 @@ import difflib
 import functools
 import inspect
 import math
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Literal, TypeVar, cast
 from fanfold.caching import NO_CACHE, CachePolicy, Inputs
 from fanfold.engine.hooks import Hook as Hook
 from fanfold.engine.keys.policies import parts_of
-from fanfold.engine.spec import taken_apart
+from fanfold.engine.spec import Layout, Mapped, taken_apart
 from fanfold.values.errors import ReservedArgumentError, UsageError
 from fanfold.values.resources import PLAIN, Resources
 
@@ -339,6 +340,39 @@ def warn_of_vain(name: str, fn: Callable[..., Any], options: Mapping[str, Any]) 
             f"The cache_policy of the task {name} leaves out {missing!r}, which is none of its "
             f"parameters: {', '.join(parameters) or 'it has none'}.{hint}"
         )
+
+
+def warn_of_one_object(
+    name: str, template: str | None, fn: Callable[..., Any], layout: Layout
+) -> None:
+    """Warn of a map of which all elements have their result in one object."""
+    if template is None or _OF_ELEMENT.search(template):
+        return
+    by_name = [value for value in layout.kwargs.values() if isinstance(value, Mapped)]
+    try:
+        arguments = layout.bind(fn, [*layout.args, *by_name])
+    except TypeError:  # the elements say so when they are called
+        return
+    varied = [each for each, value in arguments.items() if _varies(value)]
+    if not varied or any(f"{{parameters[{each}]" in template for each in varied):
+        return
+    warn_user(
+        f"All elements of a map of {name} have the object {template!r}, so each may get the result "
+        "of another. Add what tells them apart to its result_storage_key, such as "
+        f"{{parameters[{varied[0]}]}}."
+    )
+
+
+_OF_ELEMENT = re.compile(r"\{parameters(?!\[)|\{task_run(?!\.task_name)")
+"""What differs in a template for each element: all parameters at once, and what the run is."""
+
+
+def _varies(value: Any) -> bool:
+    """Return whether an argument isn't the same for all elements of a map."""
+    if isinstance(value, dict):
+        value = tuple(cast("dict[str, Any]", value).values())
+    inside = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
+    return any(isinstance(each, Mapped) for each in inside)
 
 
 def warn_user(message: str) -> None:

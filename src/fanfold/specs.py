@@ -38,7 +38,7 @@ from fanfold.engine.results.signing_keys import keyring_of, on_worker
 from fanfold.engine.results.transaction import joined
 from fanfold.engine.spec import CacheSpec, Hooks, TaskSpec, taken_apart
 from fanfold.engine.telling import level
-from fanfold.options import delays_in_seconds, warn_user
+from fanfold.options import delays_in_seconds, warn_of_one_object, warn_user
 from fanfold.ports.results import ResultStore
 from fanfold.ports.runner import Session, TaskRunner
 from fanfold.ports.wants import wanted
@@ -79,6 +79,8 @@ def call_of(
     part = _part(task)
     want = PLAIN if session is HERE else wanted(task.resources)
     cache, keyring = _kept(task, info, partial(_call_key, info, bound, stream))
+    if cache is not None and bound.count > 1:
+        warn_of_one_object(task.name, task.options.get("result_storage_key"), task.fn, bound.layout)
     spec = TaskSpec(
         fn=task.fn,
         layout=bound.layout,

@@ -4,6 +4,7 @@ import json
 import pickle
 import threading
 import time
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -350,6 +351,32 @@ def test_an_object_that_is_there_is_the_result_whoever_put_it_there(results: Pat
     states = {"Cached": 1, "Completed": 1}
     assert around() == [[{"by": "hand"}, ["result", 2]], states, "Cached"]
     assert calls == [2]
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("same", "such as {parameters[x]}."),
+        ("{parameters[day]}/{task_run.task_name}", "such as {parameters[x]}."),
+        ("{parameters[x]}", None),
+        ("{parameters[x][0]:>{parameters[day]}}", None),
+        ("{task_run.id}", None),
+        ("{parameters}", None),
+    ],
+)
+def test_a_map_is_warned_that_all_its_elements_have_one_object(
+    template: str, told: str | None, results: Path
+) -> None:
+    work = task(lambda x, day: x, name="work", result_storage_key=template)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        flow(lambda: work.map(["a", "b"], day=1).result(), task_runner="threads")()
+        flow(lambda: [work.map(["a"], day=1).result(), work("b", 1)], task_runner="threads")()
+
+    messages = [str(each.message) for each in caught]
+    assert len(messages) == (told is not None)
+    assert all(repr(template) in message and message.endswith(told or "") for message in messages)
 
 
 def test_names_may_tell_of_the_runs(results: Path) -> None:
