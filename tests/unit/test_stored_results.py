@@ -15,6 +15,7 @@ from fanfold import INPUTS, flow, task
 from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.engine.results.shelf import shelf_of
 from fanfold.engine.results.stored import Stored
+from fanfold.ports.results import Listed
 from fanfold.runtime import flow_run
 from tests.unit.keeping_tasks import counted, indexes
 
@@ -90,6 +91,9 @@ class Unwriteable:
 
     def names(self, prefix: str) -> list[str]:
         return self.store.names(prefix)
+
+    def listing(self, prefix: str) -> list[Listed]:
+        return self.store.listing(prefix)
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         return self.store.read(name, offset, length)
