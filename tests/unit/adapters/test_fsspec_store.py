@@ -14,7 +14,7 @@ import pytest
 from fsspec.implementations.local import LocalFileOpener
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
-from fanfold.values.errors import StoreError
+from fanfold.values.errors import StoreError, UsageError
 
 
 @pytest.fixture(params=["folder", "url", "memory"])
@@ -72,6 +72,27 @@ def test_a_folder_is_one_store_however_it_is_spelled(
 
 def test_a_forked_process_waits_for_no_lock_that_another_thread_held() -> None:
     run(FORKED)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("s3:/b/x", "Did you mean s3://b/x?"),
+        ("sftp:/me:secret@host/x", "Did you mean sftp://host/x?"),
+        ("s3://", "name one"),
+        ("simplecache::gs:///x", "name one"),
+    ],
+)
+def test_a_url_that_is_misspelt_is_refused_with_how_to_write_it(url: str, said: str) -> None:
+    with pytest.raises(UsageError) as told:
+        FsspecStore(url)
+
+    assert said in str(told.value) and "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("path", ["./s3:/b", "c:/b", "s3:b", "a/s3:/b"])
+def test_a_folder_may_have_a_colon_in_its_name(path: str) -> None:
+    assert FsspecStore(path).url.startswith(os.sep)
 
 
 def test_secrets_are_not_told() -> None:

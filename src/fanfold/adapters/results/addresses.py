@@ -17,8 +17,9 @@ def settled(url: str) -> tuple[str, dict[str, Any]]:
 
     Raises:
         UnknownStorage: Nothing is installed for such a URL.
-        UsageError: A password isn't written as it has to be.
+        UsageError: It isn't written as it has to be.
     """
+    schemes.check_spelling(url)
     folder = _folder(url)
     if folder is not None:
         return os.path.abspath(os.path.expanduser(folder)), {}

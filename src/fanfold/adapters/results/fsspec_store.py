@@ -49,7 +49,7 @@ class FsspecStore:
 
     Raises:
         UnknownStorage: Nothing is installed for such a URL; says what to install.
-        UsageError: A password in the URL isn't written as it has to be.
+        UsageError: The URL is misspelt; says how to write it.
     """
 
     url: str

@@ -1,15 +1,42 @@
 """Which storages a URL may name, and what to install for those that need something."""
 
+import re
 from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
 
 from fsspec.registry import available_protocols, known_implementations, registry
 
-from fanfold.values.errors import UnknownStorage
+from fanfold.values.errors import UnknownStorage, UsageError
 
 _EXTRAS = {"s3": "fanfold[s3]", "s3a": "fanfold[s3]"}
+_BUCKETS = frozenset({"s3", "s3a", "gs", "gcs"})
+_ONE_SLASH = re.compile(r"(?!file:|local:)([a-z][a-z0-9+.-]+):/(?!/)(.*)", re.DOTALL)
+"""One letter is a drive of Windows, and a file's URL may have one slash."""
 _USUAL = ("file", "memory", "s3", "gs", "abfs", "sftp")
+
+
+def check_spelling(url: str) -> None:
+    """See that a URL isn't taken for a folder by a slip, and names a bucket where there are any.
+
+    Raises:
+        UsageError: It is misspelt; says how to write it.
+    """
+    slip = _ONE_SLASH.fullmatch(url)
+    if slip is not None:
+        scheme, rest = slip.groups()
+        raise UsageError(
+            f"Results can't be kept at {scheme}:/ with one slash. Did you mean "
+            f"{scheme}://{rest.rpartition('@')[2]}? A folder of such a name is written with ./ "
+            "before it."
+        )
+    for link in url.split("::"):
+        scheme, separator, rest = link.partition("://")
+        if separator and scheme in _BUCKETS and not rest.partition("/")[0]:
+            raise UsageError(
+                f"Results at {link} have no bucket to be kept in: name one, as in "
+                f"{scheme}://my-bucket/results."
+            )
 
 
 def check(url: str) -> None:
