@@ -9,6 +9,7 @@ from importlib import import_module
 import click
 
 from fanfold.cli.completion import runs_like
+from fanfold.cli.exits import WrongCommand
 from fanfold.cli.histories import opened
 from fanfold.cli.references import hits, ids_of, references
 from fanfold.cli.runs import moment
@@ -97,12 +98,13 @@ def stats(storage: str | None, as_json: bool) -> None:
     """Show how much is kept, and how often it was of use.
 
     Hits are counted by the history: elements that came back Cached, of all that came to a value.
+    It doesn't say of which store, so they aren't told of one that --storage names.
     """
     place = chosen(storage)
     found = place.inventory(others=True)
     now = now_us() / SECOND_US
     totals = [summed(folder, now) for folder in found.folders]
-    found_again = _hits()
+    found_again = {} if storage else _hits()
     others = _others(found)
     if as_json:
         show_json(
@@ -170,9 +172,11 @@ def rm(
 
     verdicts = garbage.judged(place.inventory(tasks), Wishes(now=now, expired=False, named=named))
     if not (dry_run or yes) and verdicts:
-        _tell(verdicts, [], removed=False, as_json=False)
-        if not sys.stdin.isatty() or not click.confirm("Remove that?", err=True):
-            raise click.UsageError("Nothing was removed: say --yes, or answer yes.")
+        _tell(verdicts, [], removed=False, as_json=as_json)
+        if as_json or not sys.stdin.isatty():
+            raise WrongCommand("Nothing was removed: say --yes.")
+        if not click.confirm("Remove that?", err=True):
+            raise click.ClickException("Nothing was removed.")
     if not dry_run:
         caring.carry_out(place.store, place.keyring, verdicts, [])
     _tell(verdicts, [], removed=not dry_run, as_json=as_json)
@@ -397,4 +401,4 @@ def _counted(why: Why, count: int) -> str:
         return f"{plural(count, 'object')} never committed"
     if why is Why.UNREADABLE:
         return plural(count, "unreadable index", "unreadable indexes")
-    return f"{plural(count, 'result')} ({why})"
+    return f"{plural(count, 'result')} ({'as named' if why is Why.NAMED else why})"

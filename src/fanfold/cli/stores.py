@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -9,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from fanfold.cli.completion import words_like
 from fanfold.cli.texts import clean
-from fanfold.engine import registry
+from fanfold.engine import registry, settings
 from fanfold.engine.results import inventory
 from fanfold.engine.results.inventory import Inventory
 from fanfold.engine.results.keyring import Keyring
@@ -74,8 +75,14 @@ def chosen(storage: str | None) -> Place:
     """Return the store that was named, or that of the settings.
 
     Raises:
+        UsageError: The folder that was named isn't there, or nobody else can look into the store.
         FanfoldError: There is no such store, or its keys can't be had.
     """
+    url = storage or settings.current().results_default_storage
+    if url.startswith("memory://"):
+        raise UsageError(f"{url} is in the memory of each process, and can't be seen from here.")
+    if storage and "://" not in storage and not Path(storage).expanduser().exists():
+        raise UsageError(f"There is no folder {storage}.")
     store = registry.result_store_of(storage)
     return Place(store, keyring_of(store))
 

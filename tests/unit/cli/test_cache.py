@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from fanfold import flow, task
 from fanfold.adapters.results.fsspec_store import FsspecStore
 from fanfold.cache_policies import INPUTS, TASK_SOURCE
+from fanfold.cli.__main__ import fanfold
 from fanfold.engine.recording.recorder import close_all
 from fanfold.engine.results.object_names import is_segment
 from fanfold.ports.history import History
@@ -167,6 +169,18 @@ def test_a_file_that_is_named_as_the_store_is_told_as_a_mistake(tmp_path: Path) 
         assert "name a folder" in complaint
 
 
+def test_a_folder_that_is_not_there_and_the_memory_of_others_are_told_as_mistakes(
+    tmp_path: Path,
+) -> None:
+    folder = str(tmp_path / "nowhere")
+
+    missing = run("cache", "ls", "--storage", folder, code=2).stderr
+    others = run("cache", "ls", "--storage", "memory://mine", code=2).stderr
+
+    assert missing == f"Error: There is no folder {folder}.\n"
+    assert "memory://mine is in the memory of each process" in others
+
+
 def test_statistics_tell_sizes_and_hits(history: History) -> None:
     ran(history, lambda: (mapped(), by_run(1)))
     ran(history, lambda: (mapped(2 * COUNT), by_run(1)))
@@ -177,6 +191,7 @@ def test_statistics_tell_sizes_and_hits(history: History) -> None:
     assert stats["hits"] == {"double": [COUNT, 2 * COUNT]}
     assert [each["results"] for each in stats["tasks"]] == [2, 2 * COUNT]
     assert "double\t5\t10\t33 %" in page
+    assert told("stats", "--storage", str(Path("home/results").absolute()))["hits"] == {}
 
 
 def test_removed_results_are_made_anew_and_others_are_not(history: History) -> None:
@@ -209,9 +224,24 @@ def test_nothing_is_removed_without_an_answer(history: History) -> None:
     refused = run("cache", "rm", "double", code=2)
 
     assert (dry["removed"], dry["counts"]) == (False, {"named": COUNT})
-    assert f"Would remove {COUNT} results (named)" in refused.stdout
-    assert "Nothing was removed" in refused.stderr
+    assert f"Would remove {COUNT} results (as named)" in refused.stdout
+    assert refused.stderr == "Error: Nothing was removed: say --yes.\n"
+    assert told("rm", "double", code=2)["counts"] == {"named": COUNT}
     assert run("cache", "rm", code=2).stderr.count("Which results?") == 1
+    assert told("ls")[0]["results"] == COUNT
+
+
+def test_nothing_is_removed_where_the_answer_is_no(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran(history, mapped)
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda self: True)
+
+    refused = CliRunner().invoke(fanfold, ["cache", "rm", "double"], input="n\n")
+
+    assert refused.exit_code == 1
+    assert refused.stderr.endswith("Error: Nothing was removed.\n")
+    assert "Usage:" not in refused.stderr
     assert told("ls")[0]["results"] == COUNT
 
 
@@ -442,9 +472,10 @@ def test_the_same_key_is_told_with_why_the_second_ran_or_not(history: History) -
 
 
 def test_what_no_key_is_recorded_of_is_told(history: History) -> None:
-    ran(history, lambda: (plain(1), mapped(150)))
+    ran(history, lambda: (plain(1), mapped(150), model.with_options(cache_policy=None)(1)))
 
     assert "it has none" in run("cache", "explain", "last/plain", code=2).stderr
+    assert "name that result_storage_key" in run("cache", "explain", "last/model", code=2).stderr
     assert "first 100 elements" in run("cache", "explain", "last/double[149]", code=2).stderr
     assert "names no call" in run("cache", "explain", "last", code=2).stderr
     assert "INDEX is a number" in run("cache", "explain", "last/double[x]", code=2).stderr

@@ -59,6 +59,14 @@ def unkept(count: int):
     points = prepare.map([Point(n) for n in range(count)])
     return parse.map(points).result()
 
+@flow(persist_result=True)
+def dying(count: int):
+    drawn.map(range(count)).result()
+    if not os.path.exists("repaired"):
+        from fanfold.engine.recording.recorder import close_all
+        close_all()
+        os._exit(1)
+
 @task
 def heavy(data):
     if not os.path.exists("repaired"):
@@ -94,6 +102,7 @@ if __name__ == "__main__":
     call = {
         "main": lambda: main(5, first=Point(1)),
         "alone": lambda: alone(5),
+        "dying": lambda: dying(5),
         "unkept": lambda: unkept(5),
         "big": lambda: big(3),
         "big-unkept": lambda: big(3, kept=False),
@@ -372,6 +381,21 @@ def test_of_a_run_that_failed_again_when_it_was_resumed_its_last_try_is_told(
     assert "parse\t5\t4 Cached (80 %), 1 Failed" in shown
     assert "1\tparse\t3\tValueError: bad point 3" in shown
     assert "State\tCached" in fanfold(project.folder, "cache", "explain", "last/parse[0]").out
+
+
+def test_what_a_run_that_died_has_kept_is_told_as_about_so_much(project: Project) -> None:
+    project.runs_as_script("dying")
+    project.repair()
+
+    ended = project.does("resume", "last")
+
+    assert ended.code == 0, ended.err
+    assert "Crashed" in ended.out
+    assert (
+        "Kept are about 5 of 5 elements; 0 elements run again, what hadn't begun, and what has "
+        "other code now." in ended.out
+    )
+    assert project.calls() == []
 
 
 def test_a_run_that_cannot_go_on_as_it_was_called_is_left_as_it_was(project: Project) -> None:
