@@ -141,6 +141,10 @@ def test_values_that_cannot_travel_fail_their_elements_alone() -> None:
     def opens(x: int) -> Any:
         return threading.Lock() if x == 1 else x
 
+    @task
+    def spread(*values: Any) -> Any:
+        return values
+
     def body() -> None:
         there = same.map([0, threading.Lock(), 2])
         home = opens.map([0, 1, 2])
@@ -153,8 +157,11 @@ def test_values_that_cannot_travel_fail_their_elements_alone() -> None:
             with pytest.raises(NotPicklable, match=r"(An argument of same\[1\]|A result of opens)"):
                 futures.result()
         assert on[1].state.name == "UpstreamFailed" and on[2].result() == 2
-        with pytest.raises(NotPicklable, match="lock"):
+        with pytest.raises(NotPicklable, match=r"The argument 'x' of same .*lock") as raised:
             same.submit(threading.Lock())
+        assert raised.value.__context__ is None or raised.value.__suppress_context__
+        with pytest.raises(NotPicklable, match="The argument 2 of spread "):
+            spread.submit(1, threading.Lock())
 
     flow(body, task_runner=ProcessTaskRunner(2))()
 

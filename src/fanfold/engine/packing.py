@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import dataclass, replace
+from inspect import Parameter, signature
 
 from fanfold.engine import chunking, wire
 from fanfold.engine.chunking import Batch
@@ -63,10 +64,22 @@ def pack_spec(spec: TaskSpec, session: Session) -> wire.Buffers:
 def _packed(spec: TaskSpec) -> wire.Buffers:
     try:
         return wire.dump_shared(f"The task {spec.info.name}, or what it uses,", spec)
-    except NotPicklable:
-        for where, value in spec.layout.static():
-            wire.dump_function(f"The argument {where} of {spec.info.name}", value)
-        raise
+    except NotPicklable as error:
+        refused = error
+    # Not while that is handled, which would show the same error as its context once more.
+    for where, value in spec.layout.static():
+        named = _parameter(spec, where)
+        wire.dump_function(f"The argument {named!r} of {spec.info.name}", value)
+    raise refused
+
+
+def _parameter(spec: TaskSpec, where: int | str) -> int | str:
+    """Return the name of the parameter that takes an argument; its place where `*args` does."""
+    if isinstance(where, str):
+        return where
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    named = [p.name for p in signature(spec.fn).parameters.values() if p.kind in kinds]
+    return named[where - 1] if where <= len(named) else where
 
 
 def pack_inputs(

@@ -16,6 +16,8 @@ SHARED_APART_BYTES = 1 << 20
 """Of what all chunks need: a smaller buffer is copied faster than looked up once more."""
 MOST_APART = 16
 """Each is one more thing that every chunk names to its cluster."""
+_PICKLERS = frozenset({__name__.partition(".")[0], "cloudpickle", "copyreg", "pickle"})
+"""Packages in whose frames nobody finds what is wrong with a value of theirs."""
 
 Buffers = list[Any]
 
@@ -76,7 +78,7 @@ def dump_function(what: str, value: Any) -> bytes:
     try:
         return cloudpickle.dumps(value, protocol=5)
     except Exception as error:
-        raise not_picklable(what, error) from error
+        raise not_picklable(what, error) from _telling(error)
 
 
 def dump_shared(what: str, value: Any) -> Buffers:
@@ -104,13 +106,22 @@ def dump_shared(what: str, value: Any) -> Buffers:
     try:
         return [_pickled(value, keep_inside), *aside]
     except Exception as error:
-        raise not_picklable(what, error) from error
+        raise not_picklable(what, error) from _telling(error)
 
 
 def _pickled(value: Any, keep_inside: Callable[[pickle.PickleBuffer], bool]) -> bytes:
     stream = BytesIO()
     cloudpickle.CloudPickler(stream, protocol=5, buffer_callback=keep_inside).dump(value)
     return stream.getvalue()
+
+
+def _telling(error: Exception) -> Exception | None:
+    """Return an error that the value's own code raised; None for a pickler's, told by its text."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    home = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+    return None if home.partition(".")[0] in _PICKLERS else error
 
 
 def not_picklable(what: str, error: BaseException) -> NotPicklable:

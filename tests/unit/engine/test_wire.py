@@ -77,7 +77,17 @@ def test_values_that_cannot_be_pickled_are_told_by_place_and_harm_no_others() ->
 
 
 def test_what_must_travel_whole_is_refused_by_name() -> None:
-    with pytest.raises(NotPicklable, match=r"The task f can't be pickled.*threads") as caught:
+    with pytest.raises(NotPicklable, match=r"The task f can't be pickled.*TypeError.*threads"):
         wire.dump_function("The task f", threading.Lock())
 
-    assert isinstance(caught.value.__cause__, TypeError)
+
+@pytest.mark.parametrize("dump", [wire.dump_function, wire.dump_shared])
+def test_what_a_value_itself_raises_is_told_and_no_frames_of_the_pickler(dump: Any) -> None:
+    with pytest.raises(NotPicklable) as own:
+        dump("It", Unreadable())
+    with pytest.raises(NotPicklable) as pickler:
+        dump("It", threading.Lock())
+
+    assert isinstance(own.value.__cause__, RuntimeError)
+    assert pickler.value.__cause__ is None
+    assert pickler.value.__suppress_context__

@@ -109,7 +109,7 @@ def _at_home(path: Path) -> Keyring:
             ) from None
         text = _made(path)
     except OSError as error:
-        raise UsageError(_unusable(path, _reason(error))) from error
+        raise UsageError(_unusable(path, _reason(error))) from None
     try:
         key = _key(text)
     except ValueError as error:
@@ -158,7 +158,7 @@ def _made(path: Path) -> str:
         raise UsageError(
             f"The key that signs results can't be made in {path}: {_reason(error)}. Name one with "
             "results.signing_keys, such as main=env:RESULTS_KEY."
-        ) from error
+        ) from None
 
 
 def _write(path: Path, text: str) -> None:

@@ -142,6 +142,8 @@ def test_a_home_that_can_not_be_written_is_told(tmp_path: Path) -> None:
 
     with (
         temporary({"home": str(tmp_path / "file")}),
-        pytest.raises(UsageError, match=r"results\.signing_keys"),
+        pytest.raises(UsageError, match=r"results\.signing_keys") as raised,
     ):
         keyring_of(S3)
+
+    assert raised.value.__suppress_context__
