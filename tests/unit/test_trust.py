@@ -36,9 +36,10 @@ class Shared:
     met: int = 0
 
     def anew(self) -> FsspecStore:
-        """Return the store as a process meets it that has read nothing yet: by another URL."""
+        """Return the store as a process meets it that has read nothing yet: by an option."""
         self.met += 1
-        return FsspecStore(self.store.url + "/" * self.met, self.store.options)
+        told_apart = {"listings_expiry_time": self.met}  # of listings that aren't kept
+        return FsspecStore(self.store.url, {**self.store.options, **told_apart})
 
     def work(self, **options: Any) -> Any:
         """Return a task that notes its calls, for a process that has read nothing yet."""
