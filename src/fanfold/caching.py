@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from fanfold.engine import keys
+from fanfold.engine.entrypoints import imported_as
 from fanfold.engine.keys.forms import module_named
 from fanfold.engine.keys.makers import (
     CODE,
@@ -162,7 +163,7 @@ def _shared(
 
 def _function_name(function: Callable[..., Any]) -> str:
     function = taken_apart(function)[0]
-    return f"cache_key_fn={module_named(function)}.{function.__qualname__}"
+    return f"cache_key_fn={imported_as(function)}.{function.__qualname__}"
 
 
 def ignored(key: KeyMaker | None, fn: Callable[..., Any]) -> frozenset[str] | None:
