@@ -346,6 +346,21 @@ def test_a_place_that_is_let_go_of_is_closed_on_its_own_loop(s3: S3Place) -> Non
     assert ended.get(timeout=60) == "fsspecIO"
 
 
+def test_a_place_that_has_asked_for_nothing_is_let_go_of(
+    s3: S3Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", raised.append)
+    store = FsspecStore(s3.url(), {**s3.options, "anon": True})
+    assert not store.private
+
+    fsspec_store._places.pop(fsspec_store._identity(store))
+    gc.collect()
+
+    assert not raised
+    assert store.names("") == []
+
+
 def test_a_refused_place_connects_anew_if_other_credentials_are_named(
     s3: S3Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

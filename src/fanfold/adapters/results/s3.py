@@ -125,9 +125,9 @@ class S3:
 
         s3fs itself would do it on whatever loop runs where the file system is collected, in vain.
         """
-        if system.loop.is_running():
-            ended = system._s3creator.__aexit__(None, None, None)
-            asyncio.run_coroutine_threadsafe(ended, system.loop)
+        creator = getattr(system, "_s3creator", None)  # None before the first request
+        if creator is not None and system.loop.is_running():
+            asyncio.run_coroutine_threadsafe(creator.__aexit__(None, None, None), system.loop)
 
     def _wait(self, do: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         done: Any = sync(self._system.loop, do, *arguments)
