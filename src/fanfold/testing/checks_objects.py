@@ -220,6 +220,18 @@ class ObjectChecks(OnGrounds):
         assert isinstance(told.value.__cause__, FileNotFoundError)
         assert store.create("a/1", b"again")
 
+    def test_objects_are_no_folders_and_folders_no_objects(self, store: ResultStore) -> None:
+        """Nothing is below the one, and the other can't be read."""
+        store.write("a", [b"x"])
+        store.write("b/c", [b"y"])
+
+        assert [store.names(prefix) for prefix in ("a/", "a/b", "a/b/c")] == [[], [], []]
+        assert store.names("") == ["a", "b/c"]
+        for name in ("a/below", "b"):
+            with pytest.raises(StoreError) as told:
+                store.read(name)
+            assert isinstance(told.value.__cause__, FileNotFoundError), name
+
     def test_a_store_is_a_value(self, grounds: Grounds, store: ResultStore) -> None:
         """It pickles, and equals its copy, which has the same objects; others differ."""
         copy = pickle.loads(pickle.dumps(store))

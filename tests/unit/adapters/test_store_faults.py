@@ -156,7 +156,7 @@ def test_a_storage_out_of_reach_is_told_soon_and_waited_for_once_until_it_answer
     assert ends_s == pytest.approx([BUDGET_S] * 3) and now_s == pytest.approx(2 * BUDGET_S)
     assert told[0] <= 5.0
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
-    assert "Store s3://away can't be reached (ConnectionRefusedError: no)" in caplog.text
+    assert "Store s3://away can't be used for now (ConnectionRefusedError: no)" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class Reach:
             return
         self._warned = True
         _logger.warning(
-            "Store %s can't be reached (%s: %s): it is tried again for up to %g s",
+            "Store %s can't be used for now (%s: %s); it is tried again for up to %g s",
             self._told(),
             type(error).__name__,
             error,
