@@ -201,6 +201,11 @@ class TakesPrefixesForFolders(Bug):
         return found
 
 
+class TakesObjectsForFolders(Bug):
+    def names(self, prefix: str) -> list[str]:
+        return super().names("a" if prefix == "a/b/c" else prefix)
+
+
 class ListsFolders(Bug):
     def names(self, prefix: str) -> list[str]:
         return super().names(prefix) or ([prefix] if prefix == "none/" else [])

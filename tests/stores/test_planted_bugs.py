@@ -37,6 +37,7 @@ PLANTINGS: dict[str, list[type[Bug]]] = {
     "s6_names_that_leave_the_root_or_hide_are_refused": [planted.TakesDots],
     "s6_any_other_name_is_taken_as_it_is": [planted.DecodesNames],
     "what_is_removed_is_gone_and_nothing_else": [planted.RemovesNeighbours],
+    "objects_are_no_folders_and_folders_no_objects": [planted.TakesObjectsForFolders],
     "a_store_is_a_value": [planted.EqualsItselfAlone],
     "whether_others_may_write_is_told": [planted.SaysThatOthersMayWrite],
     "s7_a_fault_that_passes_is_not_noticed": [planted.GivesUpWhenBusy],
