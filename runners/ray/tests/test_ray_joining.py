@@ -11,6 +11,8 @@ from runners.ray.tests.heads import Head, Program
 from fanfold.values.errors import InfrastructureError, UsageError
 from fanfold_ray import RayTaskRunner
 
+pytestmark = pytest.mark.slow
+
 MODE = "os.environ.get('RAY_AUTH_MODE')"
 OPEN = """
 import os, sys, logging

@@ -19,6 +19,8 @@ from fanfold.values.errors import UsageError, WorkerLost
 from fanfold_ray import RayTaskRunner
 from fanfold_ray.addresses import answers, place
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 SCRIPT = """
