@@ -15,6 +15,8 @@ from fanfold.values.resources import Resources
 from fanfold_ray import RayTaskRunner
 from fanfold_ray.start import loopback_only
 
+pytestmark = pytest.mark.slow
+
 STARTS = RayTaskRunner(address="local", init_kwargs={"num_cpus": 2, "resources": {"licence": 1}})
 NARROW = RayTaskRunner(address="local", init_kwargs={"num_cpus": 1})
 
