@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import urlopen
 
+import dask
 import psutil
 import pytest
 from dask.system import CPU_COUNT
@@ -342,3 +343,23 @@ def test_a_script_from_standard_input_whose_driver_is_killed_leaves_no_cluster(
     assert lines == ["WorkerLost", "None b'value'"], ended.stderr
     assert ended.returncode == -signal.SIGKILL
     until(lambda: not psutil.pid_exists(int(pid)))
+
+
+@task
+def pid_of_worker(_: int) -> int:
+    return os.getpid()
+
+
+def test_a_worker_that_dask_has_given_up_is_replaced() -> None:
+    """It does where none has taken a dead one's place after so long; here none ever has."""
+
+    @flow(task_runner=DaskTaskRunner(cluster_kwargs={"n_workers": 1}))
+    def around() -> tuple[list[int], list[int]]:
+        before = pid_of_worker.map(range(2)).result()
+        kill_and_wait(before[0])
+        return before, pid_of_worker.map(range(2)).result()
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}):
+        before, after = around()
+
+    assert not {*before} & {*after}

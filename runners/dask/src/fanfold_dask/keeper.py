@@ -1,5 +1,6 @@
 """The process that keeps a cluster of our own: scheduler, nannies and, below them, the workers."""
 
+import asyncio
 import dataclasses
 import json
 import logging
@@ -12,13 +13,15 @@ from typing import Any, BinaryIO
 
 import dask.config
 import psutil
-from distributed import Nanny
+from distributed import Nanny, Status
 
 from fanfold_dask import local
 from fanfold_dask.addresses import masked, remember
 from fanfold_dask.cluster import Order
 from fanfold_dask.native import NativeCluster, reason
 
+REFILL_S = 1.0
+"""About as long as a worker takes to start."""
 END_TIMEOUT_S = 2.0
 """For Dask to see that its workers are gone; takes 0.1 s."""
 
@@ -65,8 +68,21 @@ def _start(order: Order) -> tuple[NativeCluster, dict[str, Any]]:
     if address.startswith("inproc://"):
         cluster.close()
         raise ValueError("with this worker_class a cluster needs protocol='tcp://' too")
+    cluster.loop.add_callback(_refill, cluster)
     growth = dataclasses.asdict(local.growth(cluster))
     return cluster, {"address": address, "dashboard": dashboard, **growth}
+
+
+async def _refill(cluster: NativeCluster) -> None:
+    """Start workers in the places of those that Dask has given up.
+
+    It does so with a nanny whose worker is dead 15 s after an earlier one was
+    (`distributed.deploy.lost-worker-timeout`), though the nanny is about to start the next one.
+    """
+    while cluster.status == Status.running:
+        if cluster.worker_spec.keys() - cluster.workers.keys():
+            cluster.scale(len(cluster.worker_spec))
+        await asyncio.sleep(REFILL_S)
 
 
 def _tell(file: Path, text: str) -> None:
