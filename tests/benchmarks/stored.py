@@ -60,6 +60,11 @@ def measure(ground: Ground, quick: bool) -> Iterator[Row]:
             yield from _local(ground, folder, QUICK_TURNS if quick else TURNS)
 
 
+def _shipped(place: S3Place, prefix: str) -> FsspecStore:
+    """Return a store for workers too, which started before there were credentials around them."""
+    return FsspecStore(place.url(prefix), place.options, ship_credentials=True)
+
+
 def _kept(store: FsspecStore | str, name: str) -> Any:
     return task(plus_one).with_options(name=name, cache_policy=INPUTS, result_storage=store)
 
@@ -84,9 +89,9 @@ def _mapped(ground: Ground, work: Any, items: Sequence[int], place: S3Place) -> 
 
 def _maps(ground: Ground, place: S3Place, n: int) -> Iterator[Row]:
     items = list(range(n))
-    work = _kept(place.store(), "kept-on-s3")
+    work = _kept(_shipped(place, "results"), "kept-on-s3")
     plain = task(plus_one)
-    _mapped(ground, _kept(place.store("warm-up"), "kept-on-s3"), items[:100], place)
+    _mapped(ground, _kept(_shipped(place, "warm-up"), "kept-on-s3"), items[:100], place)
     _mapped(ground, plain, items, place)
     unstored = _mapped(ground, plain, items, place)
     cold = _mapped(ground, work, items, place)
