@@ -24,9 +24,10 @@ test: $(FULL) ## Run all tests but the slow ones: first what needs no cluster, t
 	$(PYTHON) -m pytest -n 2 -m 'not slow' $(ALONE)
 	$(PYTHON) -m pytest -n 2 --dist loadfile -m 'not slow' $(addprefix --ignore=,$(ALONE))
 
-slow: $(FULL) ## Run the slow tests: what needs no cluster two at a time, then real clusters and kills, one by one
+slow: $(FULL) ## Run the slow tests: two at a time, then those with kills and whole notebooks, one by one
 	$(PYTHON) -m pytest -n 2 -m slow $(ALONE)
-	$(PYTHON) -m pytest -m slow $(addprefix --ignore=,$(ALONE))
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m slow runners
+	$(PYTHON) -m pytest -m slow tests $(addprefix --ignore=,$(ALONE))
 
 check: $(FULL) ## Lint, check the format, the types and the layers
 	$(PYTHON) -m ruff check
