@@ -77,7 +77,7 @@ def result_store(url: str) -> ResultStore:
     Raises:
         UnknownStorage: Nothing is installed for such a URL; says what to install.
     """
-    remote = "://" in url and not url.startswith(("file://", "memory://"))
+    remote = "://" in url and not url.startswith(("file://", "local://", "memory://"))
     options = settings.current().results_storage_options if remote else ""
     return _load(RESULTS, "fsspec")(url, json.loads(options or "{}"))
 

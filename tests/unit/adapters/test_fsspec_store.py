@@ -14,6 +14,7 @@ import pytest
 from fsspec.implementations.local import LocalFileOpener
 
 from fanfold.adapters.results.fsspec_store import FsspecStore
+from fanfold.engine import registry, settings
 from fanfold.values.errors import StoreError, UsageError
 
 
@@ -482,3 +483,11 @@ def test_a_crash_between_any_two_calls_leaves_the_old_or_the_new(
     crashes = int(run(CRASH, str(tmp_path), operation))
 
     assert crashes > 20
+
+
+@pytest.mark.parametrize("scheme", ["", "file://", "local://"])
+def test_a_folder_is_one_store_whatever_options_others_have(tmp_path: Path, scheme: str) -> None:
+    with settings.temporary({"results.storage_options": '{"endpoint_url": "http://127.0.0.1"}'}):
+        store = registry.result_store(f"{scheme}{tmp_path}")
+
+    assert store == FsspecStore(str(tmp_path))
